@@ -1,0 +1,119 @@
+"""The COCO folder of a rendered split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from training import rendered_folder
+from training.render import RenderedFrame, render_image
+from training.rendered_folder import RenderedConfig, Split, depth_to_png, load_rendered_config, write_split
+from training.scene import CLASS_NAMES
+
+SIZE = (64, 80)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RenderedConfig:
+    return RenderedConfig(tmp_path, SIZE, {"train": Split(seed=4, n_images=5)})
+
+
+def test_round_trip_through_pycocotools(config: RenderedConfig) -> None:
+    folder = write_split(config, "train", workers=1)
+    coco = COCO(str(folder / "annotations.json"))
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == list(CLASS_NAMES)
+    assert sorted(coco.getImgIds()) == list(range(5))
+    for index in range(5):
+        frame = render_image(4, index, SIZE)
+        info = coco.loadImgs(index)[0]
+        rgb = cv2.imread(str(folder / "rgb" / info["file_name"]))[..., ::-1]
+        assert np.array_equal(rgb, frame.rgb)
+        depth = cv2.imread(str(folder / "depth" / info["file_name"]), cv2.IMREAD_UNCHANGED)
+        assert depth.dtype == np.uint16
+        known = np.isfinite(frame.depth_m)
+        assert ((depth > 0) == known).all()
+        np.testing.assert_allclose(depth[known] / 1000.0, frame.depth_m[known], atol=5.1e-4)
+        annotations = coco.loadAnns(coco.getAnnIds(imgIds=index))
+        label = np.zeros(SIZE, np.uint16)
+        for k, annotation in enumerate(annotations, start=1):
+            mask = coco.annToMask(annotation).astype(bool)
+            assert annotation["area"] == mask.sum() == (frame.label == k).sum()
+            assert annotation["category_id"] == frame.class_ids[k - 1] + 1
+            rows, columns = np.nonzero(mask)
+            x, y, w, h = annotation["bbox"]
+            assert (x, y, x + w, y + h) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            assert not label[mask].any()  # masks do not overlap
+            label[mask] = k
+        assert np.array_equal(label, frame.label)
+
+
+def test_an_interrupted_run_is_completed_and_only_the_rest_rendered(
+    config: RenderedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = RenderedConfig(config.root / "whole", SIZE, config.splits)
+    expected = (write_split(whole, "train", workers=1) / "annotations.json").read_bytes()
+
+    rendered: list[int] = []
+    original = rendered_folder.render_image
+
+    def dies_at_third(seed: int, index: int, size_hw: tuple[int, int]) -> RenderedFrame:
+        if len(rendered) == 2:
+            raise KeyboardInterrupt
+        rendered.append(index)
+        return original(seed, index, size_hw)
+
+    monkeypatch.setattr(rendered_folder, "render_image", dies_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        write_split(config, "train", workers=1)
+    assert not (config.root / "train" / "annotations.json").exists()
+
+    resumed: list[int] = []
+
+    def counts(seed: int, index: int, size_hw: tuple[int, int]) -> RenderedFrame:
+        resumed.append(index)
+        return original(seed, index, size_hw)
+
+    monkeypatch.setattr(rendered_folder, "render_image", counts)
+    folder = write_split(config, "train", workers=1)
+    assert resumed == [2, 3, 4]
+    assert (folder / "annotations.json").read_bytes() == expected
+
+
+def test_result_does_not_depend_on_the_number_of_processes(config: RenderedConfig) -> None:
+    other = RenderedConfig(config.root / "two", SIZE, config.splits)
+    one, two = write_split(config, "train", workers=1), write_split(other, "train", workers=2)
+    for name in ["annotations.json", *(f"{kind}/{i:06d}.png" for kind in ("rgb", "depth") for i in range(5))]:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+def test_pictures_of_another_seed_are_rendered_again(config: RenderedConfig) -> None:
+    write_split(config, "train", workers=1, limit=1)
+    changed = RenderedConfig(config.root, SIZE, {"train": Split(seed=9, n_images=1)})
+    folder = write_split(changed, "train", workers=1)
+    rgb = cv2.imread(str(folder / "rgb" / "000000.png"))[..., ::-1]
+    assert np.array_equal(rgb, render_image(9, 0, SIZE).rgb)
+
+
+def test_unknown_depth_is_zero_millimetres() -> None:
+    depth = np.array([[1.2344, np.nan, 70.0]], np.float32)
+    assert depth_to_png(depth).tolist() == [[1234, 0, 0]]
+
+
+def test_unknown_split_and_wrong_classes_are_refused(config: RenderedConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no split 'test': choose one of train"):
+        write_split(config, "test")
+    path = tmp_path / "data.yaml"
+    path.write_text(json.dumps({"root": "x", "image_size_hw": [64, 80], "classes": ["fish"], "splits": {}}))
+    with pytest.raises(ValueError, match="differ from the rendered world's"):
+        load_rendered_config(path)
+
+
+def test_shipped_configuration_is_valid() -> None:
+    config = load_rendered_config(Path(__file__).parents[2] / "config" / "data" / "rendered.yaml")
+    assert config.splits["train"].seed != config.splits["val"].seed
+    assert config.splits["val"].n_images == 500

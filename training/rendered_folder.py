@@ -1,0 +1,181 @@
+"""A rendered split on disk: `rgb/`, `depth/` and a COCO `annotations.json`, written by several processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from training.render import RenderedFrame, render_image
+from training.scene import CLASS_NAMES
+
+
+@dataclass(frozen=True)
+class Split:
+    """Seed and number of pictures of one split."""
+
+    seed: int
+    n_images: int
+
+
+@dataclass(frozen=True)
+class RenderedConfig:
+    """A rendered data set: where it lies, the picture size, and its splits."""
+
+    root: Path
+    image_size_hw: tuple[int, int]
+    splits: dict[str, Split]
+
+
+def load_rendered_config(path: Path) -> RenderedConfig:
+    """Read `config/data/rendered.yaml`.
+
+    Raises:
+        ValueError: the class list is not that of the rendered world, or a key is missing.
+    """
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    classes = tuple(data.get("classes", ()))
+    if classes != CLASS_NAMES:
+        raise ValueError(
+            f"{path}: classes {classes} differ from the rendered world's {CLASS_NAMES}: list those"
+        )
+    for key in ("root", "image_size_hw", "splits"):
+        if key not in data:
+            raise ValueError(f"{path}: key '{key}' is missing: add it as in config/data/rendered.yaml")
+    height, width = data["image_size_hw"]
+    splits = {name: Split(int(s["seed"]), int(s["n_images"])) for name, s in data["splits"].items()}
+    return RenderedConfig(Path(data["root"]), (int(height), int(width)), splits)
+
+
+def depth_to_png(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Depth in metres to 16-bit millimetres, 0 where unknown (NaN) or beyond 65.5 m."""
+    millimetres = np.round(np.nan_to_num(depth_m.astype(np.float64), nan=0.0) * 1000)
+    return np.where(millimetres > 65535, 0, millimetres).astype(np.uint16)
+
+
+def frame_annotations(frame: RenderedFrame, image_id: int) -> list[dict[str, Any]]:
+    """COCO annotations (RLE masks, category_id from 1) of a frame, without annotation ids."""
+    annotations = []
+    for k, class_id in enumerate(frame.class_ids, start=1):
+        rle = coco_mask.encode(np.asfortranarray(frame.label == k, dtype=np.uint8))
+        annotations.append(
+            {
+                "image_id": image_id,
+                "category_id": class_id + 1,
+                "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
+                "area": float(coco_mask.area(rle)),
+                "bbox": [float(x) for x in coco_mask.toBbox(rle)],
+                "iscrowd": 0,
+            }
+        )
+    return annotations
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _png(image: NDArray[np.generic]) -> bytes:
+    done, encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert done
+    return bytes(encoded.tobytes())
+
+
+def _render_one(job: tuple[Path, int, int, tuple[int, int]]) -> int:
+    """Render and write one picture; its annotation file comes last and says that the picture is complete."""
+    folder, seed, index, size_hw = job
+    name = f"{index:06d}"
+    frame = render_image(seed, index, size_hw)
+    _replace(folder / "rgb" / f"{name}.png", _png(np.ascontiguousarray(frame.rgb[..., ::-1])))
+    _replace(folder / "depth" / f"{name}.png", _png(depth_to_png(frame.depth_m)))
+    record = {"seed": seed, "size_hw": list(size_hw), "camera_matrix": frame.camera_matrix.tolist()}
+    record["annotations"] = frame_annotations(frame, index)
+    _replace(folder / "parts" / f"{name}.json", json.dumps(record).encode())
+    return index
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+
+
+def _complete(folder: Path, index: int, seed: int, size_hw: tuple[int, int]) -> bool:
+    """Whether picture `index` is there and was rendered with this seed and size."""
+    part = folder / "parts" / f"{index:06d}.json"
+    if not part.exists() or not (folder / "rgb" / f"{index:06d}.png").exists():
+        return False
+    record = json.loads(part.read_text(encoding="utf-8"))
+    return bool(record["seed"] == seed and record["size_hw"] == list(size_hw))
+
+
+def write_split(config: RenderedConfig, split: str, *, limit: int | None = None, workers: int = 2) -> Path:
+    """Render what is missing of a split, then write its `annotations.json`.
+
+    Args:
+        config: the data set.
+        split: name of the split.
+        limit: only this many pictures from the start.
+        workers: number of processes; the result does not depend on it.
+
+    Returns:
+        The folder of the split.
+
+    Raises:
+        ValueError: there is no such split, or a limit or worker count below 1.
+    """
+    if split not in config.splits:
+        raise ValueError(f"no split '{split}': choose one of {', '.join(config.splits)}")
+    if workers < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"workers {workers} and limit {limit} must be at least 1")
+    chosen = config.splits[split]
+    count = chosen.n_images if limit is None else min(limit, chosen.n_images)
+    folder = config.root / split
+    for name in ("rgb", "depth", "parts"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    size = config.image_size_hw
+    missing = [i for i in range(count) if not _complete(folder, i, chosen.seed, size)]
+    jobs = [(folder, chosen.seed, i, size) for i in missing]
+    with tqdm(total=count, initial=count - len(missing), desc=f"rendering {split}", unit="image") as bar:
+        if workers == 1:
+            for job in jobs:
+                _render_one(job)
+                bar.update()
+        elif jobs:
+            with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
+                for _ in pool.imap_unordered(_render_one, jobs, chunksize=4):
+                    bar.update()
+    _write_annotations(folder, count, size)
+    return folder
+
+
+def _write_annotations(folder: Path, count: int, size_hw: tuple[int, int]) -> None:
+    height, width = size_hw
+    images, annotations = [], []
+    for index in range(count):
+        record = json.loads((folder / "parts" / f"{index:06d}.json").read_text(encoding="utf-8"))
+        images.append(
+            {
+                "id": index,
+                "file_name": f"{index:06d}.png",
+                "height": height,
+                "width": width,
+                "camera_matrix": record["camera_matrix"],
+            }
+        )
+        for annotation in record["annotations"]:
+            annotations.append({"id": len(annotations) + 1, **annotation})
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASS_NAMES)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    _replace(folder / "annotations.json", json.dumps(document).encode())
