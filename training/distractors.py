@@ -36,15 +36,11 @@ WASTE = ((200, 200, 196), (150, 30, 30), (40, 90, 150), (60, 120, 70), (90, 80, 
 def fish(rng: np.random.Generator, size_m: float) -> list[Piece]:
     """A flattened body with tail and dorsal fins, of any livery."""
     slender = rng.uniform(0.16, 0.34)
-    body = superquadric(
-        size_m * 0.42, size_m * slender, size_m * slender * rng.uniform(0.35, 0.6), 1.0, 1.0, 18
-    )
+    body = superquadric(size_m * 0.42, size_m * slender, size_m * slender * rng.uniform(0.35, 0.6), 1.0, 1.0, 18)
     v = body.vertices
     taper = np.clip(1 - 0.75 * np.maximum(v[:, :1] / (size_m * 0.42), 0) ** 2, 0.1, 1)
     curl = rng.uniform(-0.25, 0.25) * (v[:, :1] / size_m) ** 2 * size_m
-    body = body.warped(
-        np.concatenate([0 * taper, v[:, 1:] * (taper - 1)], axis=1) + curl * np.array([0.0, 0.0, 1.0])
-    )
+    body = body.warped(np.concatenate([0 * taper, v[:, 1:] * (taper - 1)], axis=1) + curl * np.array([0.0, 0.0, 1.0]))
     fork = rng.uniform(0.0, 0.12)
     span = slender * rng.uniform(0.7, 1.2)
     tail = plate(
@@ -52,9 +48,7 @@ def fish(rng: np.random.Generator, size_m: float) -> list[Piece]:
         size_m * 0.012,
     )
     fin = plate(
-        np.array(
-            [[-0.2, -0.6 * slender], [-0.02, -1.5 * slender], [0.22, -0.55 * slender], [0.0, -0.3 * slender]]
-        )
+        np.array([[-0.2, -0.6 * slender], [-0.02, -1.5 * slender], [0.22, -0.55 * slender], [0.0, -0.3 * slender]])
         * size_m,
         size_m * 0.012,
     )
@@ -81,15 +75,9 @@ def diver(rng: np.random.Generator, size_m: float) -> list[Piece]:
             0.03,
             size_m,
         ),
-        _limb(
-            [(-0.18, 0.02, -0.07), (-0.2 + bend[3], 0.17, -0.1), (-0.32, 0.24 + bend[4], -0.06)], 0.03, size_m
-        ),
-        _limb(
-            [(0.08, 0.0, 0.05), (0.26, 0.06 + bend[5], 0.06), (0.42, -0.02 + bend[6], 0.05)], 0.042, size_m
-        ),
-        _limb(
-            [(0.08, 0.0, -0.05), (0.25, -0.03 - bend[5], -0.06), (0.41, 0.05 + bend[7], -0.05)], 0.042, size_m
-        ),
+        _limb([(-0.18, 0.02, -0.07), (-0.2 + bend[3], 0.17, -0.1), (-0.32, 0.24 + bend[4], -0.06)], 0.03, size_m),
+        _limb([(0.08, 0.0, 0.05), (0.26, 0.06 + bend[5], 0.06), (0.42, -0.02 + bend[6], 0.05)], 0.042, size_m),
+        _limb([(0.08, 0.0, -0.05), (0.25, -0.03 - bend[5], -0.06), (0.41, 0.05 + bend[7], -0.05)], 0.042, size_m),
     ]
     fins = []
     for ankle in ((0.42, -0.02 + bend[6], 0.05), (0.41, 0.05 + bend[7], -0.05)):
@@ -97,11 +85,7 @@ def diver(rng: np.random.Generator, size_m: float) -> list[Piece]:
             np.array([[0.0, -0.025], [0.17, -0.06], [0.2, 0.0], [0.17, 0.06], [0.0, 0.025]]) * size_m,
             0.01 * size_m,
         )
-        fins.append(
-            blade.moved(
-                rotation_xyz(rng.uniform(0, 1.5), 0, rng.uniform(-0.5, 0.5)), np.array(ankle) * size_m
-            )
-        )
+        fins.append(blade.moved(rotation_xyz(rng.uniform(0, 1.5), 0, rng.uniform(-0.5, 0.5)), np.array(ankle) * size_m))
     tank = capsule(np.array([-0.16, -0.12, 0]) * size_m, np.array([0.08, -0.11, 0]) * size_m, 0.05 * size_m)
     head = superquadric(0.06 * size_m, 0.065 * size_m, 0.055 * size_m, 1, 1, 12).shifted(
         -0.31 * size_m, -0.02 * size_m, 0
@@ -119,9 +103,7 @@ def diver(rng: np.random.Generator, size_m: float) -> list[Piece]:
 def vehicle(rng: np.random.Generator, size_m: float) -> list[Piece]:
     """A remotely operated vehicle: float block, tube frame, thrusters, lamps, perhaps an arm."""
     length, height, depth = 0.9 * size_m, size_m * rng.uniform(0.4, 0.65), size_m * rng.uniform(0.4, 0.7)
-    float_block = superquadric(length / 2, height * 0.18, depth / 2, 0.25, 0.25, 14).shifted(
-        0, -height * 0.32, 0
-    )
+    float_block = superquadric(length / 2, height * 0.18, depth / 2, 0.25, 0.25, 14).shifted(0, -height * 0.32, 0)
     r = 0.018 * size_m
     x, y, z = length * 0.46, height * 0.5, depth * 0.45
     rods = []
@@ -135,9 +117,9 @@ def vehicle(rng: np.random.Generator, size_m: float) -> list[Piece]:
         )
     ]
     pods += [
-        lathe(
-            [(0.05 * size_m, -0.05 * size_m), (0.09 * size_m, 0.0), (0.05 * size_m, 0.05 * size_m)], 14
-        ).moved(rotation_xyz(0, math.pi / 2 * (k % 2), 0), (s * x * 0.7, 0.3 * height, s * z * 0.6))
+        lathe([(0.05 * size_m, -0.05 * size_m), (0.09 * size_m, 0.0), (0.05 * size_m, 0.05 * size_m)], 14).moved(
+            rotation_xyz(0, math.pi / 2 * (k % 2), 0), (s * x * 0.7, 0.3 * height, s * z * 0.6)
+        )
         for k, s in enumerate((-1, 1))
     ]
     pieces = [
@@ -196,9 +178,7 @@ def _rumpled(rng: np.random.Generator, mesh: Mesh, size_m: float, amount: float)
     """Push vertices in and out along their direction from the centre, keeping seams closed."""
     v = mesh.vertices / size_m
     o = rng.random(3)
-    field = sample(
-        Pattern.SMOOTH, 0.25 * v[:, 0] + 0.2 * v[:, 2] + o[0], 0.25 * v[:, 1] - 0.2 * v[:, 2] + o[1]
-    )
+    field = sample(Pattern.SMOOTH, 0.25 * v[:, 0] + 0.2 * v[:, 2] + o[0], 0.25 * v[:, 1] - 0.2 * v[:, 2] + o[1])
     return mesh.warped(mesh.vertices * (amount * 2 * (field[:, None].astype(np.float64) - 0.5)))
 
 
@@ -215,10 +195,7 @@ def debris(rng: np.random.Generator, size_m: float) -> list[Piece]:
     if kind == 1:
         sheet = superquadric(0.5 * size_m, 0.4 * size_m, 0.02 * size_m, 0.3, 0.3)
         v = sheet.vertices
-        bend = (
-            rng.uniform(-0.8, 0.8) * v[:, 0] ** 2 / size_m
-            + rng.uniform(-0.8, 0.8) * v[:, 0] * v[:, 1] / size_m
-        )
+        bend = rng.uniform(-0.8, 0.8) * v[:, 0] ** 2 / size_m + rng.uniform(-0.8, 0.8) * v[:, 0] * v[:, 1] / size_m
         return [Piece(sheet.warped(bend[:, None] * np.array([0.0, 0.0, 1.0])), material)]
     if kind == 2:
         angle = np.linspace(0, 2 * math.pi, 14)

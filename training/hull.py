@@ -95,9 +95,7 @@ class HullChart:
 
 
 def _mix(field: NDArray[np.floating], contrast: float, threshold: float) -> Float32Array:
-    return np.clip((field - np.float32(threshold)) * np.float32(contrast) + np.float32(0.5), 0, 1).astype(
-        np.float32
-    )
+    return np.clip((field - np.float32(threshold)) * np.float32(contrast) + np.float32(0.5), 0, 1).astype(np.float32)
 
 
 def draw_chart(
@@ -128,9 +126,7 @@ def draw_chart(
     ou, ov = rng.random(2)
     tile = paint.tile_m
 
-    mix = _mix(sample(paint.pattern, u / tile + ou, v / tile + ov), paint.contrast, paint.threshold)[
-        ..., None
-    ]
+    mix = _mix(sample(paint.pattern, u / tile + ou, v / tile + ov), paint.contrast, paint.threshold)[..., None]
     colour = paint.base.astype(np.float32) * (1 - mix) + paint.second.astype(np.float32) * mix
     if rng.random() < 0.3:  # a second band of paint with a straight edge
         edge = rng.uniform(*v_range)
@@ -138,9 +134,7 @@ def draw_chart(
         colour = np.where((v > edge)[..., None], band * (0.7 + 0.6 * mix), colour)
     streaks = sample(Pattern.ROUGH, u * 0.9 + ov, v * 0.05 + ou)
     colour *= (0.8 + 0.4 * streaks)[..., None]
-    film = (
-        paint.film * sample(Pattern.SMOOTH, u * 0.4 - ou, v * 0.4) * (0.5 + 0.5 * sample(Pattern.FINE, u, v))
-    )
+    film = paint.film * sample(Pattern.SMOOTH, u * 0.4 - ou, v * 0.4) * (0.5 + 0.5 * sample(Pattern.FINE, u, v))
     slime = pick(rng, FOULING, 0.3).astype(np.float32)
     colour = colour * (1 - film[..., None]) + slime * film[..., None]
     colour *= (0.85 + 0.3 * sample(Pattern.FINE, u * 1.7, v * 1.7))[..., None]
@@ -235,11 +229,7 @@ def _draw_decal(chart: HullChart, decal: Decal, paint: Material) -> None:
         field = _crack_field(rng, x, y)
     else:
         ragged = {"defect": 0.25, "corrosion": 0.8, "marine_growth": 0.75, "paint_peel": 0.7}[decal.kind]
-        field = (
-            1
-            - np.sqrt(x * x + y * y)
-            + ragged * rng.uniform(0.6, 1.4) * (sample(Pattern.SMOOTH, tu, tv) - 0.5)
-        )
+        field = 1 - np.sqrt(x * x + y * y) + ragged * rng.uniform(0.6, 1.4) * (sample(Pattern.SMOOTH, tu, tv) - 0.5)
         if decal.kind == "paint_peel":
             field = field + rng.uniform(0.3, 1.0) * (sample(Pattern.PATCHES, tu * 1.5, tv * 1.5) - 0.5)
         elif decal.kind != "defect":
@@ -251,9 +241,7 @@ def _draw_decal(chart: HullChart, decal: Decal, paint: Material) -> None:
     coordinates = tuple(np.broadcast_to(t, mask.shape)[mask] for t in (tu, tv))
     metres = tuple(np.broadcast_to(t, mask.shape)[mask] for t in (du, dv))
     colour, height = chart.colour[window], chart.height_m[window]
-    draw = {"defect": _defect, "corrosion": _corrosion, "marine_growth": _growth, "paint_peel": _peel}[
-        decal.kind
-    ]
+    draw = {"defect": _defect, "corrosion": _corrosion, "marine_growth": _growth, "paint_peel": _peel}[decal.kind]
     colour[mask], height[mask] = draw(
         rng, colour[mask], height[mask], inside, coordinates, metres, size if not crack else -size
     )

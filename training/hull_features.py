@@ -25,9 +25,7 @@ ANODE_COLOURS = ((176, 178, 172), (205, 205, 196), (150, 152, 150), (190, 184, 1
 GRATE_COLOURS = ((110, 110, 106), (70, 72, 74), (130, 70, 50), (150, 150, 140))
 
 
-def _paint_or(
-    rng: np.random.Generator, paint: Material, other: Material, chance: float, tile_m: float
-) -> Material:
+def _paint_or(rng: np.random.Generator, paint: Material, other: Material, chance: float, tile_m: float) -> Material:
     """The hull's own paint with the given chance, so that colour alone does not tell the part."""
     return repainted(paint, tile_m) if rng.random() < chance else other
 
@@ -56,9 +54,7 @@ def bilge_keel(rng: np.random.Generator, length_m: float, paint: Material) -> li
     x = np.linspace(-length_m / 2, length_m / 2, 60)
     end = np.minimum(np.minimum((x - x[0]), (x[-1] - x)) / (1.6 * height), 1.0)
     rise = height * np.maximum(end, 0.02)
-    outline = np.array(
-        [[-1.0, 0.0], [-0.25, 0.92], [-0.25, 0.92], [0.0, 1.0], [0.25, 0.92], [0.25, 0.92], [1.0, 0.0]]
-    )
+    outline = np.array([[-1.0, 0.0], [-0.25, 0.92], [-0.25, 0.92], [0.0, 1.0], [0.25, 0.92], [0.25, 0.92], [1.0, 0.0]])
     points = np.stack(
         [
             np.broadcast_to(x[:, None], (60, 7)),
@@ -68,9 +64,7 @@ def bilge_keel(rng: np.random.Generator, length_m: float, paint: Material) -> li
         axis=-1,
     )
     uv = np.stack([points[..., 0], points[..., 1] + points[..., 2]], axis=-1)
-    material = _paint_or(
-        rng, paint, plain(rng, ((90, 40, 36), (60, 64, 66), (120, 120, 112)), 1.0), 0.65, 1.0
-    )
+    material = _paint_or(rng, paint, plain(rng, ((90, 40, 36), (60, 64, 66), (120, 120, 112)), 1.0), 0.65, 1.0)
     pieces = [Piece(grid(points, uv), material)]
     if rng.random() < 0.5:
         path = np.stack([x[3:-3], np.zeros(54), rise[3:-3]], axis=-1)
@@ -118,18 +112,14 @@ def sea_chest_grating(rng: np.random.Generator, width_m: float, paint: Material)
         box(rim, height, rise).shifted(s * (width_m - rim) / 2, 0, rise / 2) for s in (-1, 1)
     ]
     place = (np.arange(count) + 0.5) / count - 0.5
-    bars = [
-        box(bar_width, height - rim, rise * 0.6).shifted(p * (width_m - 2 * rim), 0, rise * 0.45)
-        for p in place
-    ]
+    bars = [box(bar_width, height - rim, rise * 0.6).shifted(p * (width_m - 2 * rim), 0, rise * 0.45) for p in place]
     if rng.random() < 0.45:
         bars += [
             box(width_m - rim, bar_width, rise * 0.5).shifted(0, p * (height - 2 * rim), rise * 0.4)
             for p in (np.arange(3) + 0.5) / 3 - 0.5
         ]
     back = grid(
-        np.array([[[-1, -1, 0], [1, -1, 0]], [[-1, 1, 0], [1, 1, 0]]])
-        * np.array([width_m / 2, height / 2, 1.0]),
+        np.array([[[-1, -1, 0], [1, -1, 0]], [[-1, 1, 0], [1, 1, 0]]]) * np.array([width_m / 2, height / 2, 1.0]),
         np.zeros((2, 2, 2)),
     ).shifted(0, 0, 0.006)
     turn = rotation_xyz(0, 0, math.pi / 2 if rng.random() < 0.4 else 0.0)
@@ -162,17 +152,12 @@ def _blade(rng_shape: tuple[float, float, float], radius_m: float) -> Mesh:
 
 def propeller(rng: np.random.Generator, radius_m: float, paint: Material) -> list[Piece]:
     """Hub, three to five twisted blades and a shaft; the axis is z, the shaft goes to -z."""
-    material = (
-        bronze(rng)
-        if rng.random() < 0.75
-        else _paint_or(rng, paint, random_material(rng, radius_m), 0.5, 1.0)
-    )
+    material = bronze(rng) if rng.random() < 0.75 else _paint_or(rng, paint, random_material(rng, radius_m), 0.5, 1.0)
     hub = radius_m * rng.uniform(0.14, 0.24)
     count = int(rng.integers(3, 6))
     shape = (float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.5, 1.1)), float(rng.uniform(-0.1, 0.25)))
     blades = [
-        _blade(shape, radius_m).moved(rotation_xyz(0, 0, k * 2 * math.pi / count), (0, 0, 0))
-        for k in range(count)
+        _blade(shape, radius_m).moved(rotation_xyz(0, 0, k * 2 * math.pi / count), (0, 0, 0)) for k in range(count)
     ]
     nose = rng.uniform(0.7, 1.8)
     body = lathe(

@@ -125,9 +125,7 @@ def random_material(rng: np.random.Generator, size_m: float) -> Material:
     )
 
 
-def plain(
-    rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...], size_m: float = 0.5
-) -> Material:
+def plain(rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...], size_m: float = 0.5) -> Material:
     """One of a few display colours with a little wear."""
     base = pick(rng, colours)
     return Material(

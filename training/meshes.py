@@ -123,9 +123,7 @@ def box(x: float, y: float, z: float) -> Mesh:
     return merged(sides)
 
 
-def superquadric(
-    x: float, y: float, z: float, roundness_xy: float, roundness_z: float, steps: int = 20
-) -> Mesh:
+def superquadric(x: float, y: float, z: float, roundness_xy: float, roundness_z: float, steps: int = 20) -> Mesh:
     """Superquadric of half axes x, y, z; roundness 1 is an ellipsoid, 0.2 a rounded block."""
     latitude = np.linspace(-math.pi / 2, math.pi / 2, steps)[:, None]
     longitude = np.linspace(-math.pi, math.pi, 2 * steps)[None, :]

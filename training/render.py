@@ -105,9 +105,7 @@ def render_image(seed: int, index: int, size_hw: tuple[int, int] = (384, 512)) -
         attempt += 1
 
 
-def render_sequence(
-    seed: int, n_frames: int, size_hw: tuple[int, int] = (480, 640)
-) -> Iterator[RenderedFrame]:
+def render_sequence(seed: int, n_frames: int, size_hw: tuple[int, int] = (480, 640)) -> Iterator[RenderedFrame]:
     """Render a camera that moves along one hull.
 
     Args:

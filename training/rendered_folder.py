@@ -46,9 +46,7 @@ def load_rendered_config(path: Path) -> RenderedConfig:
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     classes = tuple(data.get("classes", ()))
     if classes != CLASS_NAMES:
-        raise ValueError(
-            f"{path}: classes {classes} differ from the rendered world's {CLASS_NAMES}: list those"
-        )
+        raise ValueError(f"{path}: classes {classes} differ from the rendered world's {CLASS_NAMES}: list those")
     for key in ("root", "image_size_hw", "splits"):
         if key not in data:
             raise ValueError(f"{path}: key '{key}' is missing: add it as in config/data/rendered.yaml")

@@ -94,15 +94,11 @@ class SceneBuilder:
         """Add a mesh that carries no label."""
         self.pieces.append(PlacedPiece(mesh, material, 0))
 
-    def add_free(
-        self, class_name: str, pieces: list[Piece], rotation: FloatArray, position: FloatArray
-    ) -> None:
+    def add_free(self, class_name: str, pieces: list[Piece], rotation: FloatArray, position: FloatArray) -> None:
         """Add an instance anywhere in the world."""
         self.class_ids.append(CLASS_NAMES.index(class_name))
         for piece in pieces:
-            self.pieces.append(
-                PlacedPiece(piece.mesh.moved(rotation, position), piece.material, len(self.class_ids))
-            )
+            self.pieces.append(PlacedPiece(piece.mesh.moved(rotation, position), piece.material, len(self.class_ids)))
 
     def add_decal(self, class_name: str, u: float, v: float, size_m: float) -> None:
         """Add an instance that lies in the plate, of about `size_m` radius."""
@@ -136,9 +132,7 @@ class SceneBuilder:
             for k in range(count):
                 du, dv = along * gap * (k - (count - 1) / 2)
                 twin = anode(np.random.Generator(np.random.PCG64(twin_seed)), size_m, self.paint)
-                self.add_free(
-                    class_name, twin, self.hull.frame(u + du, v + dv) @ turn, self.hull.point(u + du, v + dv)
-                )
+                self.add_free(class_name, twin, self.hull.frame(u + du, v + dv) @ turn, self.hull.point(u + du, v + dv))
         elif class_name == "over_board_valve":
             self.add_free(class_name, over_board_valve(rng, size_m, self.paint), frame @ turn, position)
         else:
@@ -149,12 +143,9 @@ class SceneBuilder:
         rng = self.rng
         grid_m = 2.0**-20
         pieces = tuple(
-            replace(p, mesh=replace(p.mesh, vertices=np.round(p.mesh.vertices / grid_m) * grid_m))
-            for p in self.pieces
+            replace(p, mesh=replace(p.mesh, vertices=np.round(p.mesh.vertices / grid_m) * grid_m)) for p in self.pieces
         )
-        lamp = np.array(
-            [rng.uniform(0.15, 0.7) * (1 if rng.random() < 0.5 else -1), rng.uniform(-0.6, 0.3), -0.1]
-        )
+        lamp = np.array([rng.uniform(0.15, 0.7) * (1 if rng.random() < 0.5 else -1), rng.uniform(-0.6, 0.3), -0.1])
         film = pick(rng, ((84, 88, 44), (58, 74, 34), (110, 104, 70), (60, 56, 40)), 0.4)
         return Scene(
             pieces, self.hull, self.paint, tuple(self.decals), tuple(self.class_ids), water, optics,

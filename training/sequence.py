@@ -63,9 +63,7 @@ def hull_survey(
         way = i * STEP_M
         u = LENGTH_M / 2 - abs(way % (2 * LENGTH_M) - LENGTH_M) + LENGTH_M / 2  # there and back
         target = hull.point(u, 0.12 * math.sin(0.021 * i + sway[0]))
-        offset = np.array(
-            [0.18 * math.sin(0.017 * i + sway[1]), 0.15 * math.sin(0.013 * i + sway[2]), -distance]
-        )
+        offset = np.array([0.18 * math.sin(0.017 * i + sway[1]), 0.15 * math.sin(0.013 * i + sway[2]), -distance])
         return look_at(target + offset, target, 0.04 * math.sin(0.03 * i + sway[3]))
 
     return scene, pose, matrix, ((-2.0, LENGTH_M + 2.0), (-1.8, 1.8))

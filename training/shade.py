@@ -51,9 +51,7 @@ class World:
         if not meshes:
             raise ValueError("scene has no surface at all: add a hull, scenery or an instance")
         whole = merged(meshes)
-        self.face_owner = np.concatenate(
-            [np.full(len(m.faces), o) for m, o in zip(meshes, owners, strict=True)]
-        )
+        self.face_owner = np.concatenate([np.full(len(m.faces), o) for m, o in zip(meshes, owners, strict=True)])
         self.faces = whole.faces
         self.vertices = whole.vertices
         self.texture_uv = whole.texture_uv.astype(np.float32)
@@ -200,9 +198,7 @@ class World:
         field = sample_many(self.pattern[piece], tile[:, 0], tile[:, 1])
         mix = np.clip((field - self.threshold[piece]) * self.contrast[piece] + np.float32(0.5), 0, 1)[:, None]
         albedo = self.base[piece] * (1 - mix) + self.second[piece] * mix
-        film = self.film[piece] * np.clip(
-            sample(Pattern.ROUGH, tile[:, 1] * 0.7, tile[:, 0] * 0.7) * 2 - 0.5, 0, 1
-        )
+        film = self.film[piece] * np.clip(sample(Pattern.ROUGH, tile[:, 1] * 0.7, tile[:, 0] * 0.7) * 2 - 0.5, 0, 1)
         albedo = albedo * (1 - film[:, None]) + self.scene.film.astype(np.float32) * film[:, None]
         albedo = albedo * (0.8 + 0.4 * sample(Pattern.FINE, tile[:, 0] * 0.6, tile[:, 1] * 0.6))[:, None]
         surface.normal[where] = normal
@@ -239,9 +235,7 @@ class World:
         free = (self.embree.run(start, direction.astype(np.float32), query="OCCLUDED") < 0).astype(np.uint8)
         shadow = np.full(size_hw[0] * size_hw[1], 255, np.uint8)
         shadow[seen] = free * 255
-        soft = (
-            cv2.GaussianBlur(shadow.reshape(size_hw), (0, 0), 1.2).reshape(-1)[seen].astype(np.float32) / 255
-        )
+        soft = cv2.GaussianBlur(shadow.reshape(size_hw), (0, 0), 1.2).reshape(-1)[seen].astype(np.float32) / 255
         strength = water.lamp * 2.6 * cone * soft / np.maximum(squared, 0.16)
         view = ray / np.sqrt((ray * ray).sum(axis=1, keepdims=True))
         half = direction - view
@@ -251,9 +245,9 @@ class World:
             shine = shine * shine
         for channel in range(3):
             way = exp_negative(distance * water.beta_d[channel])
-            lit[:, channel] += (
-                strength * way * (surface.albedo[:, channel] * cosine + surface.gloss * shine)
-            ).astype(np.float32)
+            lit[:, channel] += (strength * way * (surface.albedo[:, channel] * cosine + surface.gloss * shine)).astype(
+                np.float32
+            )
         return lit
 
 

@@ -56,9 +56,7 @@ def free_rotation(rng: np.random.Generator) -> FloatArray:
     if rng.random() < 0.35:
         return rotation_xyz(*rng.uniform(-math.pi, math.pi, size=3))
     side = 0.0 if rng.random() < 0.5 else math.pi
-    return rotation_xyz(
-        float(rng.normal() * 0.3), side + float(rng.normal() * 0.6), float(rng.normal() * 0.35)
-    )
+    return rotation_xyz(float(rng.normal() * 0.3), side + float(rng.normal() * 0.6), float(rng.normal() * 0.35))
 
 
 def pick_class(rng: np.random.Generator) -> tuple[str, tuple[float, float]]:
@@ -83,9 +81,7 @@ def _free_place(
     return None
 
 
-def hull_scene(
-    rng: np.random.Generator, size_hw: tuple[int, int], edge: bool
-) -> tuple[Scene, Pose, FloatArray]:
+def hull_scene(rng: np.random.Generator, size_hw: tuple[int, int], edge: bool) -> tuple[Scene, Pose, FloatArray]:
     """A stretch of hull with what is on it and before it.
 
     Args:
@@ -195,16 +191,12 @@ def open_scene(rng: np.random.Generator, size_hw: tuple[int, int]) -> tuple[Scen
         kind = rng.random()
         if kind < 0.12:
             size = float(min(max(1.3 * radius_px * t / matrix[0, 0], 0.3), 1.6))
-            towards = frame_towards(-ray + 0.7 * rng.normal(size=3)) @ rotation_xyz(
-                0, 0, float(rng.uniform(0, 3))
-            )
+            towards = frame_towards(-ray + 0.7 * rng.normal(size=3)) @ rotation_xyz(0, 0, float(rng.uniform(0, 3)))
             builder.add_free("propeller", propeller(rng, size, builder.paint), towards, t * ray)
         elif kind < 0.22:
             size = radius_px * t / matrix[0, 0]
             corners = (np.arange(8) + rng.uniform(0, 0.8, size=8)) / 8 * 2 * math.pi
-            outline = (
-                np.stack([np.cos(corners), np.sin(corners)], -1) * rng.uniform(0.5, 1.2, size=(8, 1)) * size
-            )
+            outline = np.stack([np.cos(corners), np.sin(corners)], -1) * rng.uniform(0.5, 1.2, size=(8, 1)) * size
             wreck = [Piece(plate(outline, 0.05 * size), random_material(rng, size))]
             builder.add_free("object", wreck, rotation_xyz(*rng.uniform(-3, 3, size=3)), t * ray)
         else:

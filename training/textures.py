@@ -89,13 +89,9 @@ def pattern_bank() -> NDArray[np.float32]:
     x = np.arange(TILE)
     smooth = _fractal(rng, (4, 8, 16, 32, 64), 0.55)
     wobble = (16 * _equalised(smooth)).astype(np.int64)
-    stripes = (((x[None, :] + wobble) % 64) < 30).astype(np.float32) + np.float32(0.2) * _fractal(
-        rng, (32, 64), 0.5
-    )
+    stripes = (((x[None, :] + wobble) % 64) < 30).astype(np.float32) + np.float32(0.2) * _fractal(rng, (32, 64), 0.5)
     panels = (((x[None, :] // 128) * 37 + (x[:, None] // 64) * 61) % 5).astype(np.float32) / np.float32(5)
-    panels = np.where(
-        (x[None, :] % 128 < 4) | (x[:, None] % 64 < 4), np.float32(1.0), panels * np.float32(0.8)
-    )
+    panels = np.where((x[None, :] % 128 < 4) | (x[:, None] % 64 < 4), np.float32(1.0), panels * np.float32(0.8))
     small_cells, _, _ = _cellular(rng, 220)
     rough = _fractal(rng, (8, 16, 32, 64, 128, 256), 0.75)
     ridge_source = _fractal(rng, (6, 12, 24, 48), 0.5)
@@ -132,9 +128,7 @@ def sample(pattern: Pattern, x: NDArray[np.floating], y: NDArray[np.floating]) -
     return pattern_bank()[int(pattern)].reshape(-1)[row * TILE + column]
 
 
-def sample_many(
-    patterns: NDArray[np.int64], x: NDArray[np.floating], y: NDArray[np.floating]
-) -> NDArray[np.float32]:
+def sample_many(patterns: NDArray[np.int64], x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.float32]:
     """As `sample`, with a pattern index per element."""
     column = np.floor(x * TILE).astype(np.int64) & (TILE - 1)
     row = np.floor(y * TILE).astype(np.int64) & (TILE - 1)
@@ -152,9 +146,7 @@ def varied(rng: np.random.Generator, colour: FloatArray, amount: float = 0.25) -
     return np.clip(colour * shift, 0.005, 0.9)
 
 
-def pick(
-    rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...], amount: float = 0.25
-) -> FloatArray:
+def pick(rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...], amount: float = 0.25) -> FloatArray:
     """One of a few 8-bit display colours, varied, in linear light."""
     return varied(rng, linear(*colours[int(rng.integers(len(colours)))]), amount)
 

@@ -107,9 +107,7 @@ def attenuate(
     for channel in range(3):
         direct = exp_negative(finite * np.float32(water.beta_d[channel]))
         scattered = 1 - exp_negative(finite * np.float32(water.beta_b[channel]))
-        result[:, channel] = (
-            radiance[:, channel] * direct + np.float32(water.veil[channel]) * veil_gain * scattered
-        )
+        result[:, channel] = radiance[:, channel] * direct + np.float32(water.veil[channel]) * veil_gain * scattered
     return result
 
 
@@ -150,9 +148,7 @@ def _add_snow(rng: np.random.Generator, light: Float32Array, count: int, veil: F
     light += layer[..., None].astype(np.float32) * (tone / np.float32(255))
 
 
-def develop(
-    rng: np.random.Generator, light: Float32Array, camera: Camera, veil: FloatArray
-) -> NDArray[np.uint8]:
+def develop(rng: np.random.Generator, light: Float32Array, camera: Camera, veil: FloatArray) -> NDArray[np.uint8]:
     """Turn linear light into an 8-bit picture.
 
     Args:
@@ -181,7 +177,7 @@ def develop(
     # the sum of four bytes is nearly Gaussian, cheap, and exact everywhere
     raw = np.frombuffer(rng.bytes(picture.size * 4), np.uint8).reshape(4, *picture.shape)
     noise = (raw.astype(np.int16).sum(axis=0, dtype=np.int16) - 510).astype(np.float32) / np.float32(147.8)
-    result: NDArray[np.uint8] = np.clip(
-        picture + noise * np.float32(camera.noise) + np.float32(0.5), 0, 255
-    ).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(picture + noise * np.float32(camera.noise) + np.float32(0.5), 0, 255).astype(
+        np.uint8
+    )
     return result

@@ -39,9 +39,12 @@ def test_another_seed_or_index_is_another_picture(other: tuple[int, int]) -> Non
 @pytest.mark.parametrize("index", range(12))
 def test_frame_is_consistent(index: int) -> None:
     frame = render_image(11, index, SMALL)
-    assert frame.rgb.shape == (*SMALL, 3) and frame.rgb.dtype == np.uint8
-    assert frame.depth_m.shape == SMALL and frame.depth_m.dtype == np.float32
-    assert frame.label.shape == SMALL and frame.label.dtype == np.uint16
+    assert frame.rgb.shape == (*SMALL, 3)
+    assert frame.rgb.dtype == np.uint8
+    assert frame.depth_m.shape == SMALL
+    assert frame.depth_m.dtype == np.float32
+    assert frame.label.shape == SMALL
+    assert frame.label.dtype == np.uint16
     # labels are 1..K without gaps, none is a sliver, every labelled pixel has a depth before the camera
     values, counts = np.unique(frame.label[frame.label > 0], return_counts=True)
     assert values.tolist() == list(range(1, len(frame.class_ids) + 1))

@@ -88,7 +88,8 @@ def test_what_lies_in_the_plate_has_its_relief_in_depth(kind: str, low_m: float,
     rise = 2.0 - shot.depth_m[on]
     if kind != "marine_growth":  # weld beads of a few millimetres may cross it
         high_m += 0.008
-    assert rise.min() >= low_m and rise.max() <= high_m
+    assert rise.min() >= low_m
+    assert rise.max() <= high_m
 
 
 def test_dents_are_deep_and_in_the_hulls_own_colour() -> None:
@@ -129,7 +130,6 @@ def test_nothing_is_labelled_beyond_sight() -> None:
     builder = clear_builder(hull)
     water = dataclasses.replace(random_water(builder.rng, 1.0), sight_m=1.9)
     world = World(builder.scene(water, random_camera(builder.rng), np.array([0.0, -1.0, 0.0])))
-    shot = world.shoot(
-        look_at(np.array([0.0, 0.0, -2.0]), np.zeros(3), 0.0), camera_matrix_for(SIZE, 0.9), SIZE
-    )
-    assert np.isnan(shot.depth_m).all() and (shot.instance == 0).all()
+    shot = world.shoot(look_at(np.array([0.0, 0.0, -2.0]), np.zeros(3), 0.0), camera_matrix_for(SIZE, 0.9), SIZE)
+    assert np.isnan(shot.depth_m).all()
+    assert (shot.instance == 0).all()

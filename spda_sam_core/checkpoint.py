@@ -1,0 +1,244 @@
+"""Checkpoints: safetensors with weights in float16, and a JSON header that rebuilds the model. No pickle.
+
+Header: `format` and `preset` are text; `config` (the `ModelConfig`) and whatever the writer adds, such as
+`metrics`, `data` and `commit`, are JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from spda_sam_core.config import ModelConfig, model_config_from_dict
+from spda_sam_core.model import SpdaSam, build_model
+
+FORMAT = "spda_sam/1"
+FOLDER_VARIABLE = "SPDA_SAM_CHECKPOINTS"
+"""Environment variable: a folder that is searched first for checkpoints given by name."""
+
+_RESERVED = ("format", "preset", "config")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used; the message has its path, what is wrong, and the fix."""
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What is known of a checkpoint beside its weights.
+
+    Attributes:
+        path: the file.
+        sha256: hash of the whole file, hexadecimal.
+        config: the model's configuration; its `preset` and `class_names` are those of the checkpoint.
+        metadata: all other header entries.
+    """
+
+    path: Path
+    sha256: str
+    config: ModelConfig
+    metadata: dict[str, Any]
+
+
+def save_checkpoint(path: str | Path, model: SpdaSam, metadata: Mapping[str, Any]) -> None:
+    """Write a checkpoint; the file appears whole or not at all.
+
+    Args:
+        path: the file, by custom `*.safetensors`; its folder must exist.
+        model: its floating point weights are stored in float16 (float32 where float16 overflows), all other
+            tensors as they are.
+        metadata: further header entries, anything that JSON can hold.
+
+    Raises:
+        CheckpointError: weights that are not finite.
+        ValueError: a metadata key that the format itself uses.
+    """
+    path = Path(path)
+    taken = sorted(set(metadata) & set(_RESERVED))
+    if taken:
+        raise ValueError(f"metadata keys {taken} are written by save_checkpoint itself: rename them")
+    header = {key: json.dumps(value) for key, value in metadata.items()}
+    header["format"] = FORMAT
+    header["preset"] = model.config.preset
+    header["config"] = json.dumps(dataclasses.asdict(model.config))
+    weights = {name: _to_disk(name, tensor, path) for name, tensor in model.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(safetensors.torch.save(weights, header))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(
+    checkpoint: str | Path = "tiny", device: str | torch.device = "cpu", *, preset: str | None = None
+) -> tuple[SpdaSam, CheckpointInfo]:
+    """Rebuild the model of a checkpoint.
+
+    Args:
+        checkpoint: a file, or the preset of a shipped checkpoint such as "tiny".
+        device: where to put the model.
+        preset: refuse a checkpoint of another preset; for a shipped checkpoint this is its name.
+
+    Returns:
+        The model in float32, in evaluation mode, and what the header says.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint of this kind, truncated, of another preset, or weights
+            that do not fit the configuration.
+    """
+    path = find_checkpoint(checkpoint, prefix="spda_sam")
+    if preset is None and is_name(checkpoint):
+        preset = str(checkpoint)
+    header = read_header(path)
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: format is {header.get('format')!r}, expected {FORMAT!r}: no SPDA-SAM checkpoint; "
+            "give a file written by training/train.py"
+        )
+    if preset is not None and header.get("preset") != preset:
+        raise CheckpointError(
+            f"{path}: is for preset {header.get('preset')!r}, but {preset!r} was asked for: give the "
+            f"checkpoint of {preset!r} or ask for {header.get('preset')!r}"
+        )
+    try:
+        config = model_config_from_dict(json.loads(header["config"]))
+        metadata = {key: json.loads(text) for key, text in header.items() if key not in _RESERVED}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its header cannot be used ({error}): it was written by another version of this "
+            "software; train again or use that version"
+        ) from error
+    model = build_model(config)
+    try:
+        weights = safetensors.torch.load_file(path)
+        model.load_state_dict({name: _to_memory(tensor) for name, tensor in weights.items()})
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: its weights do not fit its config, preset {config.preset!r} ({_shorten(error)}): "
+            "it was written by another version of this software; train again or use that version"
+        ) from error
+    model.to(device).eval()
+    return model, CheckpointInfo(path, file_sha256(path), config, metadata)
+
+
+def is_name(checkpoint: str | Path) -> bool:
+    """Whether this names a shipped checkpoint ("tiny") rather than a file ("tiny.safetensors", "./tiny")."""
+    return isinstance(checkpoint, str) and not any(c in checkpoint for c in "./\\")
+
+
+def find_checkpoint(checkpoint: str | Path, prefix: str) -> Path:
+    """The file of a checkpoint given by path or by name.
+
+    A name is looked up as `<prefix>_<name>.safetensors` in the folder of `SPDA_SAM_CHECKPOINTS`, in
+    `checkpoints/` of this repository, and in `share/spda_sam_ros/checkpoints` where the package is installed.
+
+    Args:
+        checkpoint: a path, or a name such as "tiny".
+        prefix: "spda_sam" for the model, "depth" for the depth estimator.
+
+    Returns:
+        A file that exists.
+
+    Raises:
+        CheckpointError: there is none; the message lists where it was looked for.
+    """
+    if is_name(checkpoint):
+        places = [folder / f"{prefix}_{checkpoint}.safetensors" for folder in _folders()]
+        for place in places:
+            if place.is_file():
+                return place
+        listed = ", ".join(str(place) for place in places)
+        raise CheckpointError(
+            f"no checkpoint '{checkpoint}' (looked for {listed}): give the path of a .safetensors file, or "
+            f"set {FOLDER_VARIABLE} to the folder that has it"
+        )
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file: give the path of a .safetensors file, or 'tiny' for the shipped one"
+        )
+    return path
+
+
+def _folders() -> list[Path]:
+    here = Path(__file__).resolve()
+    folders = [here.parents[1] / "checkpoints"]
+    folders += [p / "share/spda_sam_ros/checkpoints" for p in here.parents if (p / "share").is_dir()]
+    first = os.environ.get(FOLDER_VARIABLE)
+    return [Path(first), *folders] if first else folders
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The text entries of a safetensors file; reads no weights.
+
+    Raises:
+        CheckpointError: the file cannot be read, is not safetensors, or ends too early.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            start = file.read(1)
+            if size < 10 or start != b"{":
+                raise CheckpointError(
+                    f"{path}: not a safetensors file ({size} bytes): give a file written by "
+                    "training/train.py; pickled files (.pt, .pth) are never loaded"
+                )
+            if 8 + length > size:
+                raise CheckpointError(_truncated(path, size, 8 + length))
+            header = json.loads(start + file.read(length - 1))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged header ({error}): copy the file again") from error
+    tensors = [value for key, value in header.items() if key != "__metadata__"]
+    needed = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+    if size < needed:
+        raise CheckpointError(_truncated(path, size, needed))
+    return dict(header.get("__metadata__", {}))
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _truncated(path: Path, size: int, needed: int) -> str:
+    return f"{path}: truncated, {size} of {needed} bytes: copy or download the file again"
+
+
+def _to_disk(name: str, tensor: Tensor, path: Path) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    if not tensor.is_floating_point():
+        return tensor.clone()
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(
+            f"{path}: not written, weight '{name}' is not finite: training diverged; lower the learning rate "
+            "and resume from an earlier checkpoint"
+        )
+    half = tensor.half()
+    return half if bool(torch.isfinite(half).all()) else tensor.float()
+
+
+def _to_memory(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _shorten(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:300]

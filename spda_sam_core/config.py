@@ -1,0 +1,130 @@
+"""`ModelConfig`: every number of the network, from one YAML file per preset in `config/model/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the network is made of. Letters: S input size, G = S/16, D `width`, K, T.
+
+    Attributes:
+        preset: name of the preset.
+        class_names: the C classes, indexed by class id.
+        input_size: side S of the square input in pixels, a multiple of 32.
+        encoder_widths: channels of the RGB path at strides 4, 8 and 16.
+        encoder_blocks: residual blocks at strides 4, 8 and 16.
+        encoder_attention_blocks: transformer blocks at stride 16, after the residual ones.
+        depth_widths: channels of the depth path at strides 4, 8 and 16.
+        width: channels D of the image embedding, of prompts and of the mask decoder (256 in SAM).
+        attention_heads: heads of every attention layer.
+        mlp_width: hidden channels of the transformer blocks' MLPs.
+        num_proposals: K, instances decoded per image.
+        prompt_tokens: T, semantic prompt tokens per proposal.
+        spatial_points: confident points per kind (inside, outside) that pass 1 hands to pass 2.
+        use_depth: read depth at all; without it C2FFM is left out.
+        fusion_coarse: C2FFM's coarse part.
+        fusion_fine: C2FFM's fine part.
+        use_spatial_prompts: decode twice, the second time with the spatial prompts of the first.
+
+    Raises:
+        ValueError: values that contradict each other.
+    """
+
+    preset: str
+    class_names: tuple[str, ...]
+    input_size: int
+    encoder_widths: tuple[int, int, int]
+    encoder_blocks: tuple[int, int, int]
+    encoder_attention_blocks: int
+    depth_widths: tuple[int, int, int]
+    width: int
+    attention_heads: int
+    mlp_width: int
+    num_proposals: int
+    prompt_tokens: int
+    spatial_points: int
+    use_depth: bool = True
+    fusion_coarse: bool = True
+    fusion_fine: bool = True
+    use_spatial_prompts: bool = True
+
+    def __post_init__(self) -> None:
+        if self.input_size < 32 or self.input_size % 32:
+            raise ValueError(f"input_size {self.input_size} must be a multiple of 32, such as 384 or 512")
+        if not self.class_names or len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f"class_names {self.class_names} must be distinct, and at least one")
+        # SAM's two-way decoder halves the channels inside its cross-attention, and divides them by 8 in its masks
+        for name, value, divisor in (
+            ("width", self.width, 2 * self.attention_heads),
+            ("width", self.width, 16),
+            ("encoder_widths[2]", self.encoder_widths[2], self.attention_heads),
+        ):
+            if value % divisor:
+                raise ValueError(f"{name} {value} must be a multiple of {divisor}")
+        cells = (self.input_size // 32) ** 2 * 21  # strides 8, 16 and 32
+        if not 1 <= self.num_proposals <= cells:
+            raise ValueError(f"num_proposals {self.num_proposals} must lie in 1..{cells}, the places that propose")
+        if min(self.prompt_tokens, self.spatial_points) < 1:
+            raise ValueError(
+                f"prompt_tokens {self.prompt_tokens} and spatial_points {self.spatial_points} must be at least 1"
+            )
+        if self.use_depth and not (self.fusion_coarse or self.fusion_fine):
+            raise ValueError("use_depth needs fusion_coarse or fusion_fine: with neither, depth would go unread")
+
+    @property
+    def grid(self) -> int:
+        """G, rows and columns of the image embedding."""
+        return self.input_size // 16
+
+
+def model_config_from_dict(data: Mapping[str, Any], where: str = "model configuration") -> ModelConfig:
+    """Check the keys and make lists tuples.
+
+    Args:
+        data: the fields of `ModelConfig`.
+        where: file that an error shall name.
+
+    Raises:
+        ValueError: an unknown or a missing key, or values that contradict each other.
+    """
+    fields = dataclasses.fields(ModelConfig)
+    names = [field.name for field in fields]
+    for key in data:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)
+            raise ValueError(f"{where}: unknown key '{key}': did you mean '{near[0]}'?")
+    missing = [f.name for f in fields if f.name not in data and f.default is dataclasses.MISSING]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    try:
+        return ModelConfig(**entries)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def load_model_config(preset: str | Path) -> ModelConfig:
+    """Read a preset.
+
+    Args:
+        preset: a name such as "tiny" (`config/model/tiny.yaml` of the repository), or a YAML file.
+
+    Raises:
+        FileNotFoundError: no such preset or file.
+        ValueError: what `model_config_from_dict` refuses.
+    """
+    path = Path(preset)
+    if path.suffix != ".yaml":
+        path = Path(__file__).resolve().parents[1] / "config/model" / f"{preset}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model configuration: give 'tiny' or the path of a .yaml file")
+    return model_config_from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))

@@ -1,0 +1,140 @@
+"""From a camera image and its depth to the tensors of the network. Pure functions of arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spda_sam_core.depth import NormalisedDepth
+
+IMAGE_MEAN: NDArray[np.float32] = np.array([123.675, 116.28, 103.53], np.float32)
+"""Mean of ImageNet, R G B in 0..255, as SAM uses it."""
+IMAGE_STD: NDArray[np.float32] = np.array([58.395, 57.12, 57.375], np.float32)
+"""Standard deviation of ImageNet, R G B in 0..255."""
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """SAM's way into a square: the longest side becomes `size`, zeros are added right and below.
+
+    Attributes:
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        size: side of the network's square input in pixels.
+
+    Raises:
+        ValueError: an image or a square without pixels.
+    """
+
+    height: int
+    width: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.size) < 1:
+            raise ValueError(
+                f"cannot fit an image of {self.height}x{self.width} pixels (height x width) into a square of "
+                f"{self.size}: all must be at least 1"
+            )
+
+    @property
+    def resized_hw(self) -> tuple[int, int]:
+        """Height and width that the image fills inside the square."""
+        scale = self.size / max(self.height, self.width)
+        # rounds as segment_anything.utils.transforms.ResizeLongestSide does, but never to nothing
+        return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Network pixels per image pixel; the two differ by the rounding of `resized_hw`."""
+        height, width = self.resized_hw
+        return width / self.width, height / self.height
+
+    def boxes_to_network(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 4) boxes in image pixels to network pixels."""
+        boxes: NDArray[np.float32] = (boxes_xyxy * np.array(self.scale_xy * 2)).astype(np.float32)
+        return boxes
+
+    def boxes_to_image(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 4) boxes in network pixels to image pixels."""
+        boxes: NDArray[np.float32] = (boxes_xyxy / np.array(self.scale_xy * 2)).astype(np.float32)
+        return boxes
+
+    def place(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put (h, w) or (h, w, C) of `resized_hw` into a zero square (size, size[, C])."""
+        height, width = self.resized_hw
+        square = np.zeros((self.size, self.size, *image.shape[2:]), np.float32)
+        square[:height, :width] = image
+        return square
+
+
+def check_rgb(rgb: NDArray[np.uint8]) -> None:
+    """Refuse what is no (H, W, 3) uint8 image.
+
+    Raises:
+        TypeError: not uint8.
+        ValueError: another shape, or no pixels.
+    """
+    if rgb.dtype != np.uint8:
+        raise TypeError(f"rgb is {rgb.dtype}: expected uint8 in 0..255")
+    if rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ValueError(f"rgb has shape {rgb.shape}: expected (H, W, 3)")
+    if rgb.size == 0:
+        raise ValueError(f"rgb has shape {rgb.shape}: an image needs at least one pixel")
+
+
+def prepare(rgb: NDArray[np.uint8], depth: NormalisedDepth | None, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Letterbox an image and its depth and normalise the image.
+
+    Args:
+        rgb: (H, W, 3) uint8, R G B.
+        depth: normalised depth of the same size, or None where there is none.
+        size: side S of the network's input in pixels.
+
+    Returns:
+        image (1, 3, S, S) float32 with ImageNet mean and deviation taken out, inverse_depth (1, 1, S, S)
+        float32 in [0, 1], depth_valid (1, 1, S, S) float32, 0 or 1. All are zero in the padding; the last two
+        are zero everywhere without depth. On the CPU.
+
+    Raises:
+        TypeError: `rgb` is not uint8.
+        ValueError: `rgb` is not (H, W, 3) or has no pixels, or depth has another size.
+    """
+    check_rgb(rgb)
+    box = Letterbox(rgb.shape[0], rgb.shape[1], size)
+    small = _resize(rgb.astype(np.float32), box)
+    image = box.place((small - IMAGE_MEAN) / IMAGE_STD)
+    if depth is None:
+        nothing = torch.zeros(1, 1, size, size)
+        return _to_tensor(image), nothing, nothing.clone()
+    if depth.valid.shape != rgb.shape[:2]:
+        raise ValueError(
+            f"depth has {depth.valid.shape} pixels, the image {rgb.shape[:2]} (height, width): register "
+            "depth to the image first (depth_image_proc/register)"
+        )
+    # a network pixel takes the mean of the known depths under it, and is known if half of it is
+    share = _resize(depth.valid.astype(np.float32), box)
+    total = _resize(np.where(depth.valid, depth.inverse_depth, np.float32(0)), box)
+    valid = share >= 0.5
+    inverse = np.where(valid, np.clip(total / np.maximum(share, np.float32(0.5)), 0, 1), np.float32(0))
+    return _to_tensor(image), _to_tensor(box.place(inverse)), _to_tensor(box.place(valid.astype(np.float32)))
+
+
+def _resize(image: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:
+    """Resize (H, W[, C]) to `box.resized_hw`: area average to shrink (no aliasing), bilinear to enlarge."""
+    height, width = box.resized_hw
+    shrinks = height < box.height or width < box.width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: NDArray[np.float32] = cv2.resize(image, (width, height), interpolation=interpolation)
+    return resized
+
+
+def _to_tensor(image: NDArray[np.float32]) -> Tensor:
+    """(S, S) or (S, S, C) array to a (1, C, S, S) tensor."""
+    planes = image[None] if image.ndim == 2 else np.ascontiguousarray(image.transpose(2, 0, 1))
+    return torch.from_numpy(planes)[None]

@@ -1,0 +1,64 @@
+"""The network as a whole: shapes, batches, switches and configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from spda_sam_core.config import load_model_config, model_config_from_dict
+from spda_sam_core.model import build_model
+
+CONFIG = load_model_config("tiny")
+
+
+def inputs(batch):
+    torch.manual_seed(1)
+    return torch.randn(batch, 3, 384, 384), torch.rand(batch, 1, 384, 384), torch.ones(batch, 1, 384, 384)
+
+
+def test_a_batch_gives_what_its_images_give_alone():
+    torch.manual_seed(0)
+    model = build_model(CONFIG).eval()
+    image, inverse_depth, valid = inputs(2)
+    with torch.no_grad():
+        together = model(image, inverse_depth, valid)
+        for i in range(2):
+            alone = model(image[i : i + 1], inverse_depth[i : i + 1], valid[i : i + 1])
+            for a, b in zip(together, alone, strict=True):
+                torch.testing.assert_close(a[i : i + 1], b, rtol=1e-3, atol=1e-3)
+    k, c = CONFIG.num_proposals, len(CONFIG.class_names)
+    assert [tuple(t.shape) for t in together] == [(2, k, 96, 96), (2, k, c), (2, k), (2, k, 4)]
+
+
+def test_second_pass_changes_the_masks_and_can_be_switched_off():
+    torch.manual_seed(0)
+    two = build_model(CONFIG).eval()
+    one = build_model(dataclasses.replace(CONFIG, use_spatial_prompts=False)).eval()
+    one.load_state_dict(two.state_dict())
+    with torch.no_grad():
+        out_two, out_one = (model(*inputs(1)) for model in (two, one))
+    assert torch.equal(out_two.class_logits, out_one.class_logits)
+    assert not torch.allclose(out_two.mask_logits, out_one.mask_logits, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_size": 400}, "input_size 400 must be a multiple of 32"),
+        ({"class_names": ("a", "a")}, r"class_names \('a', 'a'\) must be distinct"),
+        ({"num_proposals": 0}, r"num_proposals 0 must lie in 1\.\.3024"),
+        ({"width": 100}, "width 100 must be a multiple of 16"),
+        ({"fusion_coarse": False, "fusion_fine": False}, "use_depth needs fusion_coarse or fusion_fine"),
+        ({"num_proposal": 3}, "unknown key 'num_proposal': did you mean 'num_proposals'"),
+    ],
+)
+def test_contradictions_are_refused_with_value_and_limit(change, message):
+    with pytest.raises(ValueError, match=message):
+        model_config_from_dict({**dataclasses.asdict(CONFIG), **change})
+
+
+def test_missing_preset_names_the_file():
+    with pytest.raises(FileNotFoundError, match=r"config/model/huge\.yaml: no such model configuration"):
+        load_model_config("huge")

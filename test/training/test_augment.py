@@ -1,0 +1,105 @@
+"""Augmentation: geometry keeps image, depth and masks together."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from training.augment import AugmentConfig, augment, change_colours, worsen_depth
+from training.dataset import Sample
+
+STILL = AugmentConfig(
+    scale=(1.0, 1.0),
+    rotation_deg=0,
+    flip=0,
+    colour=0,
+    blur_noise=0,
+    estimated_depth=0,
+    no_depth=0,
+    sensor_holes=0,
+)
+WILD = dataclasses.replace(STILL, scale=(0.5, 2.0), rotation_deg=30, flip=0.5)
+
+
+def sample():
+    """A white square, nearer than the black wall behind it."""
+    mask = np.zeros((1, 96, 128), bool)
+    mask[0, 20:60, 30:80] = True
+    rgb = np.where(mask[0, ..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)
+    return Sample(1, "a.png", rgb, np.where(mask[0], 1.0, 4.0).astype(np.float32), mask, np.array([2]))
+
+
+def test_without_changes_it_is_the_letterbox():
+    picture = augment(sample(), 128, STILL, np.random.default_rng(0), None)
+    assert picture.image.shape == (3, 128, 128)
+    expected = np.zeros((128, 128), bool)
+    top = int(np.flatnonzero(picture.depth_valid[0].any(axis=1))[0])  # the picture may lie anywhere in the square
+    expected[top + 20 : top + 60, 30:80] = True
+    assert np.array_equal(picture.masks[0], expected)
+    assert picture.boxes_xyxy.tolist() == [[30, top + 20, 80, top + 60]]
+    assert picture.class_ids.tolist() == [2]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_image_depth_and_mask_move_together(seed):
+    picture = augment(sample(), 128, WILD, np.random.default_rng(seed), None)
+    known = picture.depth_valid[0] > 0
+    if not len(picture.masks):
+        pytest.skip("the square left the frame")
+    mask = picture.masks[0]
+    bright = picture.image.mean(axis=0) > 0
+    near = known & (picture.inverse_depth[0] > 0.5)
+    for other in (bright, near):
+        assert (mask & other).sum() / (mask | other).sum() > 0.9
+    assert not picture.image[:, ~known].any()  # beyond the picture lies padding
+
+
+def test_same_random_state_gives_the_same_picture():
+    first, second = (augment(sample(), 128, WILD, np.random.default_rng(5), None) for _ in range(2))
+    for field in dataclasses.fields(first):
+        assert np.array_equal(getattr(first, field.name), getattr(second, field.name))
+
+
+def test_estimated_depth_moves_with_the_picture_too():
+    config = dataclasses.replace(WILD, estimated_depth=1.0)
+    picture = augment(sample(), 128, config, np.random.default_rng(3), lambda rgb: rgb[..., 0].astype(np.float32) / 255)
+    near = picture.inverse_depth[0] > 0.5
+    assert (near & picture.masks[0]).sum() / (near | picture.masks[0]).sum() > 0.9
+
+
+def test_no_depth_means_none_is_valid():
+    picture = augment(sample(), 128, dataclasses.replace(STILL, no_depth=1.0), np.random.default_rng(0), None)
+    assert not picture.depth_valid.any()
+    assert not picture.inverse_depth.any()
+
+
+def test_worse_depth_has_holes_and_stays_near_the_truth_elsewhere():
+    depth_m = np.full((96, 128), 3.0, np.float32)
+    shares = []
+    for seed in range(10):
+        worse = worsen_depth(depth_m, np.random.default_rng(seed))
+        known = np.isfinite(worse)
+        shares.append(1 - known.mean())
+        assert abs(np.median(worse[known]) - 3.0) < 0.1
+    assert 0.03 < np.mean(shares) < 0.6
+    assert np.isfinite(depth_m).all()  # its input is left alone
+
+
+def test_colours_stay_without_ranges():
+    rgb = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    assert np.abs(change_colours(rgb, STILL, np.random.default_rng(0)).astype(int) - rgb).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": (2.0, 1.0)}, r"scale \(2.0, 1.0\) must rise"),
+        ({"flip": 1.5}, r"flip 1.5 must lie in \[0, 1\]"),
+        ({"estimated_depth": 0.7, "no_depth": 0.6}, "exceed 1 together"),
+    ],
+)
+def test_impossible_ranges_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(STILL, **change)

@@ -1,0 +1,195 @@
+"""Training: repeatable order, resuming, learning something, and errors that name the fix."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from spda_sam_core.checkpoint import load_checkpoint
+from spda_sam_core.config import load_model_config
+from training.batches import TrainingBatches
+from training.dataset import CocoRgbdDataset
+from training.train import Trainer, train
+from training.train_config import TrainConfig, learning_rate, load_train_config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SIZE = 96
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> CocoRgbdDataset:
+    """Six pictures with a red and a green square on grey; squares are near."""
+    root, rng = tmp_path / "squares", np.random.default_rng(0)
+    for name in ("rgb", "depth"):
+        (root / name).mkdir(parents=True)
+    images, annotations = [], []
+    for i in range(6):
+        bgr = np.full((72, 96, 3), 90, np.uint8)
+        depth = np.full((72, 96), 4000, np.uint16)
+        for k in range(2):
+            x, y = int(rng.integers(0, 20) + 48 * k), int(rng.integers(0, 40))
+            bgr[y : y + 26, x : x + 26] = [(20, 20, 220), (20, 220, 20)][k]
+            depth[y : y + 26, x : x + 26] = 1500
+            corners = [x, y, x + 26, y, x + 26, y + 26, x, y + 26]
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": i + 1, "category_id": k + 1, "iscrowd": 0, "area": 676,
+                 "bbox": [x, y, 26, 26], "segmentation": [corners]}
+            )  # fmt: skip
+        cv2.imwrite(str(root / "rgb" / f"{i}.png"), bgr)
+        cv2.imwrite(str(root / "depth" / f"{i}.png"), depth)
+        images.append({"id": i + 1, "file_name": f"{i}.png", "height": 72, "width": 96})
+    categories = [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
+    return CocoRgbdDataset(root, root / "annotations.json")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    small = {
+        **dataclasses.asdict(load_model_config("tiny")),
+        "class_names": ["red", "green"],
+        "input_size": SIZE,
+        "encoder_widths": [16, 24, 32],
+        "encoder_blocks": [1, 1, 1],
+        "depth_widths": [8, 8, 8],
+        "width": 32,
+        "mlp_width": 32,
+        "attention_heads": 4,
+        "num_proposals": 6,
+    }
+    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in small.items()}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(listed), encoding="utf-8")
+    shipped = load_train_config(REPOSITORY / "config/train/tiny.yaml")
+    return dataclasses.replace(
+        shipped,
+        model=str(tmp_path / "model.yaml"),
+        output=str(tmp_path / "run"),
+        steps=6,
+        batch_size=3,
+        warmup_steps=2,
+        save_every=3,
+        validate_every=100,
+        bfloat16=False,
+        augment=dataclasses.replace(shipped.augment, estimated_depth=0.0),
+    )
+
+
+def new_trainer(config: TrainConfig, dataset: CocoRgbdDataset) -> Trainer:
+    return Trainer(config, dataset, dataset, torch.device("cpu"))
+
+
+def test_resuming_is_the_same_as_never_having_stopped(
+    config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path
+) -> None:
+    train(new_trainer(config, dataset))
+    whole = torch.load(tmp_path / "run/resume.pt", weights_only=True)
+    again = dataclasses.replace(config, output=str(tmp_path / "again"))
+    stopped = new_trainer(again, dataset)
+    batches = stopped.batches(workers=0)
+    for _ in range(4):  # the last step is lost: the file is of step 3
+        stopped.run_step(next(batches))
+        if stopped.step == 3:
+            stopped.save()
+    resumed = new_trainer(again, dataset)
+    resumed.resume()
+    assert resumed.step == 3
+    train(resumed)
+    pieces = torch.load(tmp_path / "again/resume.pt", weights_only=True)
+    assert pieces["step"] == whole["step"] == 6
+    for name, weight in whole["model"].items():
+        assert torch.equal(weight, pieces["model"][name]), name
+
+
+def test_worker_processes_do_not_change_the_order(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    trainer = new_trainer(config, dataset)
+    alone, by_two = ([batch.image for batch in trainer.batches(workers)] for workers in (0, 2))
+    assert len(alone) == len(by_two) == config.steps
+    assert all(torch.equal(a, b) for a, b in zip(alone, by_two, strict=True))
+
+
+def test_every_picture_is_seen_once_per_epoch(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    seen = []
+
+    class Spy:
+        def __len__(self) -> int:
+            return len(dataset)
+
+        def __getitem__(self, index: int):
+            seen.append(index)
+            return dataset[index]
+
+    batches = TrainingBatches(Spy(), config, SIZE, first_step=0, depth_estimator=None)  # type: ignore[arg-type]
+    for step in range(4):
+        batches.batch(step)
+    assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))
+    assert seen[:6] != seen[6:]
+
+
+def test_it_learns_the_pictures_that_it_sees(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    calm = dataclasses.replace(
+        config.augment, scale=(1.0, 1.0), rotation_deg=0, colour=0.05, no_depth=0.0, sensor_holes=0.0
+    )
+    longer = dataclasses.replace(
+        config, steps=120, warmup_steps=10, learning_rate=2e-3, batch_size=6, save_every=1000, augment=calm
+    )
+    trainer = new_trainer(longer, dataset)
+    before = trainer.validate()["mask_ap50"]
+    path = train(trainer)
+    _, info = load_checkpoint(path)
+    assert info.metadata["steps_done"] == 120
+    assert before < 5
+    assert info.metadata["metrics"]["mask_ap50"] > 60
+
+
+def test_resuming_needs_a_checkpoint_of_the_same_configuration(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    with pytest.raises(FileNotFoundError, match=r"resume\.pt: nothing to resume: start without --resume"):
+        new_trainer(config, dataset).resume()
+    new_trainer(config, dataset).save()
+    with pytest.raises(ValueError, match=r"configuration changed \(learning_rate 0.0008 -> 0.1\)"):
+        new_trainer(dataclasses.replace(config, learning_rate=0.1), dataset).resume()
+
+
+def test_a_loss_that_is_not_finite_stops_training(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    trainer = new_trainer(config, dataset)
+    with torch.no_grad():
+        trainer.model.pyramid.lateral8.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="at step 0: lower learning_rate"):
+        trainer.run_step(next(trainer.batches(workers=0)))
+
+
+def test_classes_of_model_and_data_must_agree(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    with pytest.raises(ValueError, match=r"tiny has classes .*they must be the same"):
+        new_trainer(dataclasses.replace(config, model="tiny"), dataset)
+
+
+@pytest.mark.parametrize(
+    ("find", "replace", "message"),
+    [
+        ("seed: 0", "sead: 0", "unknown key 'sead': did you mean 'seed'"),
+        ("steps: 4000", "steps: 0", "steps 0 must be at least 1"),
+        ("save_every: 250\n", "", "missing save_every"),
+        ("flip: 0.5", "flop: 0.5", "augment: unknown key 'flop': did you mean 'flip'"),
+    ],
+)
+def test_configuration_errors_name_the_fix(find: str, replace: str, message: str, tmp_path: Path) -> None:
+    text = (REPOSITORY / "config/train/tiny.yaml").read_text(encoding="utf-8")
+    assert find in text
+    (tmp_path / "run.yaml").write_text(text.replace(find, replace), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_train_config(tmp_path / "run.yaml")
+
+
+def test_learning_rate_rises_then_falls_to_zero(config: TrainConfig) -> None:
+    long = dataclasses.replace(config, steps=100, warmup_steps=10)
+    assert learning_rate(long, 9) == pytest.approx(long.learning_rate)
+    assert learning_rate(long, 4) == pytest.approx(long.learning_rate / 2)
+    assert learning_rate(long, 55) == pytest.approx(long.learning_rate / 2)
+    assert learning_rate(long, 100) == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,92 @@
+"""Batches for training: batch i follows from (seed, i) alone, whoever makes it and whenever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from spda_sam_core.depth_estimator import DepthEstimator
+from training.augment import TrainingPicture, augment
+from training.dataset import CocoRgbdDataset
+from training.train_config import TrainConfig
+
+
+class Batch(NamedTuple):
+    """B pictures; the last three have one entry per picture, see `training.losses.Targets`.
+
+    Attributes:
+        image: (B, 3, S, S) float32.
+        inverse_depth: (B, 1, S, S) float32.
+        depth_valid: (B, 1, S, S) float32.
+        masks: B of (M, S, S) bool.
+        boxes_xyxy: B of (M, 4) float32 network pixels.
+        class_ids: B of (M,) int64.
+    """
+
+    image: Tensor
+    inverse_depth: Tensor
+    depth_valid: Tensor
+    masks: list[Tensor]
+    boxes_xyxy: list[Tensor]
+    class_ids: list[Tensor]
+
+
+class TrainingBatches(IterableDataset[Batch]):
+    """The batches of a run from `first_step` to its end.
+
+    Args:
+        pictures: the training split.
+        config: the run.
+        size: S.
+        first_step: step to begin at.
+        depth_estimator: name or path of the estimator, loaded in the process that uses it; None: none.
+    """
+
+    def __init__(
+        self,
+        pictures: CocoRgbdDataset,
+        config: TrainConfig,
+        size: int,
+        *,
+        first_step: int,
+        depth_estimator: str | None,
+    ) -> None:
+        self.pictures = pictures
+        self.config = config
+        self.size = size
+        self.first_step = first_step
+        self.depth_estimator = depth_estimator
+        self._loaded: DepthEstimator | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            cv2.setNumThreads(1)
+        # the loader takes from its workers in turn, so the order of steps is kept
+        for step in range(self.first_step + offset, self.config.steps, stride):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        first = step * self.config.batch_size
+        made = [self.picture(first + i) for i in range(self.config.batch_size)]
+        stacked = (torch.from_numpy(np.stack([getattr(p, name) for p in made])) for name in Batch._fields[:3])
+        listed = ([torch.from_numpy(getattr(p, name)) for p in made] for name in Batch._fields[3:])
+        return Batch(*stacked, *listed)
+
+    def picture(self, number: int) -> TrainingPicture:
+        """The picture that the run sees as its `number`-th; every epoch has its own order."""
+        epoch, position = divmod(number, len(self.pictures))
+        order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.pictures))
+        rng = np.random.default_rng((self.config.seed, epoch, position))
+        if self._loaded is None and self.depth_estimator is not None:
+            self._loaded = DepthEstimator.from_pretrained(self.depth_estimator)
+        estimate = self._loaded.estimate if self._loaded is not None else None
+        return augment(self.pictures[int(order[position])], self.size, self.config.augment, rng, estimate)

@@ -1,0 +1,122 @@
+"""`TrainConfig`: what a training run depends on, from a YAML file in `config/train/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from training.augment import AugmentConfig
+from training.losses import LossWeights
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run.
+
+    Attributes:
+        data: YAML of the data set, with splits "train" and "val".
+        model: preset, or YAML of the model.
+        depth_estimator: estimator whose depth the share `augment.estimated_depth` of the pictures sees.
+        output: folder for checkpoints, TensorBoard and the finished model.
+        seed: seed of initial weights, order and augmentation.
+        steps: number of batches.
+        batch_size: pictures per batch.
+        decoded_per_image: P, masks decoded per picture.
+        learning_rate: highest learning rate; it rises over `warmup_steps` and falls to 0 as a cosine.
+        warmup_steps: see there.
+        weight_decay: of AdamW, for matrices only.
+        clip_gradient: largest norm of the gradient.
+        bfloat16: compute in mixed precision.
+        save_every: steps between files to resume from.
+        validate_every: steps between validations, each with a checkpoint.
+        n_validation: pictures of split "val" to validate on.
+        loss_weights: weight of each term.
+        augment: ranges of augmentation.
+    """
+
+    data: str
+    model: str
+    depth_estimator: str
+    output: str
+    seed: int
+    steps: int
+    batch_size: int
+    decoded_per_image: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    clip_gradient: float
+    bfloat16: bool
+    save_every: int
+    validate_every: int
+    n_validation: int
+    loss_weights: LossWeights
+    augment: AugmentConfig
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "decoded_per_image",
+            "save_every",
+            "validate_every",
+            "n_validation",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        if not 0 <= self.warmup_steps < self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be in 0..{self.steps - 1}, below steps")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate {self.learning_rate} must be above 0")
+
+
+def load_train_config(path: str | Path) -> TrainConfig:
+    """Read a training configuration.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an unknown or a missing key, or a value out of range.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such training configuration: see config/train/ for examples")
+    data: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    check_keys(f"{path}", data, TrainConfig)
+    check_keys(f"{path}, loss_weights", data["loss_weights"], LossWeights)
+    check_keys(f"{path}, augment", data["augment"], AugmentConfig)
+    augment = {k: tuple(v) if isinstance(v, list) else v for k, v in data["augment"].items()}
+    try:
+        return TrainConfig(
+            **{
+                **data,
+                "loss_weights": LossWeights(**data["loss_weights"]),
+                "augment": AugmentConfig(**augment),
+            }
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_keys(where: str, data: dict[str, Any], target: type) -> None:
+    """Raise ValueError, with the nearest known key, unless `data` has exactly the fields of dataclass `target`."""
+    names = [field.name for field in dataclasses.fields(target)]
+    for key in data:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)
+            raise ValueError(f"{where}: unknown key '{key}': did you mean '{near[0]}'?")
+    missing = [name for name in names if name not in data]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}: add it as in config/train/tiny.yaml")
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then half a cosine down to 0."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / (config.steps - config.warmup_steps)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
