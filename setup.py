@@ -1,0 +1,65 @@
+"""Package for pip and for colcon (ament_python); the version is package.xml's."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+NAME = "spda_sam_ros"
+SHARE = Path("share") / NAME
+
+
+def data_files() -> list[tuple[str, list[str]]]:
+    """List what ROS looks for under share/: the package's mark, its manifest, launch, config, checkpoints."""
+    installed = [
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (str(SHARE), ["package.xml"]),
+    ]
+    by_folder: dict[str, list[str]] = {}
+    for folder in ("launch", "config", "checkpoints"):
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                by_folder.setdefault(str(SHARE / path.parent), []).append(str(path))
+    return installed + list(by_folder.items())
+
+
+setup(
+    name=NAME,
+    version=ElementTree.parse("package.xml").findtext("version"),
+    description="Prompt-free RGB-D instance segmentation (SPDA-SAM) as a ROS 2 node",
+    maintainer="spda_sam_ros developers",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["spda_sam_core*", "spda_sam_ros*", "training*"]),
+    data_files=data_files(),
+    zip_safe=False,
+    # The headless build of OpenCV is opencv-python without its windows: servers lack the libGL those need.
+    install_requires=[
+        "numpy>=1.21,<3",
+        "opencv-python-headless>=4.5,<6",
+        "pyyaml>=5.4",
+        "safetensors>=0.4,<1",
+        "segment-anything==1.0",
+        "torch>=2.2,<3",
+        "torchvision>=0.17,<1",
+        "tqdm>=4.60",
+        "transformers>=4.45,<6",
+    ],
+    extras_require={
+        "train": [
+            "embreex>=2.17.7.post5,<5",
+            "pycocotools>=2.0.7,<3",
+            "scipy>=1.8,<2",
+            "tensorboard>=2.12,<3",
+        ],
+        "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "ruff>=0.9,<1"],
+    },
+    entry_points={
+        "console_scripts": [
+            "segment = spda_sam_ros.node:main",
+            "camera = spda_sam_ros.camera:main",
+            "recorder = spda_sam_ros.recorder:main",
+            "demo = spda_sam_ros.demo:main",
+        ]
+    },
+)

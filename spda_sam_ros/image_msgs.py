@@ -1,0 +1,187 @@
+"""Images between messages and arrays: `sensor_msgs/Image` and `CompressedImage`, without cv_bridge.
+
+Everything here reads through NumPy views and OpenCV, so one path serves every NumPy and every distribution.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+# encoding: (dtype, channels, conversion to RGB or None)
+_PACKED: dict[str, tuple[type[np.generic], int, int | None]] = {
+    "rgb8": (np.uint8, 3, None),
+    "bgr8": (np.uint8, 3, cv2.COLOR_BGR2RGB),
+    "8uc3": (np.uint8, 3, cv2.COLOR_BGR2RGB),
+    "rgba8": (np.uint8, 4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    "8uc4": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    "mono8": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    "8uc1": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    "mono16": (np.uint16, 1, cv2.COLOR_GRAY2RGB),
+    "yuv422": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+}
+# OpenCV names a pattern by its second row, ROS by its first
+_BAYER = {
+    "rggb": cv2.COLOR_BayerBG2RGB,
+    "bggr": cv2.COLOR_BayerRG2RGB,
+    "gbrg": cv2.COLOR_BayerGR2RGB,
+    "grbg": cv2.COLOR_BayerGB2RGB,
+}
+for _pattern, _conversion in _BAYER.items():
+    _PACKED[f"bayer_{_pattern}8"] = (np.uint8, 1, _conversion)
+    _PACKED[f"bayer_{_pattern}16"] = (np.uint16, 1, _conversion)
+
+_SEMI_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+
+
+class ImageMessageError(ValueError):
+    """A message that holds no such image; says what it holds, what was expected and what to do."""
+
+
+def decode_image(message: Image) -> NDArray[np.uint8]:
+    """Read a colour or grey image.
+
+    Args:
+        message: rgb8, bgr8, rgba8, bgra8, mono8, mono16, bayer_*8, bayer_*16, yuv422 (uyvy), yuv422_yuy2
+            (yuyv), nv12 or nv21. 16-bit values are scaled so that 65535 is white.
+
+    Returns:
+        (H, W, 3) uint8 RGB; for rgb8 a view of the message's memory.
+
+    Raises:
+        ImageMessageError: zero size, too little data, a step that does not fit, or another encoding.
+    """
+    encoding = message.encoding.lower()
+    if encoding in _SEMI_PLANAR:
+        _require_even(message, rows=True)
+        # chroma follows the luma at half the rows and the same step
+        planes = _rows(message, message.height * 3 // 2, message.width).reshape(-1, message.width)
+        return _rgb(cv2.cvtColor(np.ascontiguousarray(planes), _SEMI_PLANAR[encoding]))
+    if encoding not in _PACKED:
+        raise ImageMessageError(
+            f"image encoding '{message.encoding}' is not one of {', '.join([*_PACKED, *_SEMI_PLANAR])}: "
+            "convert it in the camera driver, or with image_proc"
+        )
+    dtype, channels, conversion = _PACKED[encoding]
+    if channels == 2:
+        _require_even(message, rows=False)
+    pixels = read_pixels(message, dtype, channels)
+    if conversion is None:
+        return _rgb(pixels)
+    rgb = cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
+    return _rgb(rgb if rgb.dtype == np.uint8 else cv2.convertScaleAbs(rgb, alpha=255 / 65535))
+
+
+def decode_compressed_image(message: CompressedImage) -> NDArray[np.uint8]:
+    """Read a JPEG, PNG or whatever else OpenCV decodes, as compressed_image_transport publishes it.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageMessageError: no data, or data that OpenCV cannot decode.
+    """
+    bayer = next((p for p in _BAYER if message.format.lower().startswith(f"bayer_{p}")), None)
+    # a rotation in EXIF would make the size differ from that of depth and camera_info
+    colour = cv2.IMREAD_COLOR if bayer is None else cv2.IMREAD_GRAYSCALE
+    pixels = decode_buffer(message.data, colour | cv2.IMREAD_IGNORE_ORIENTATION, message.format)
+    return _rgb(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if bayer is None else _BAYER[bayer]))
+
+
+def encode_image(pixels: NDArray[np.generic], encoding: str, header: Header) -> Image:
+    """Make an image message.
+
+    Args:
+        pixels: (H, W) or (H, W, channels), of the encoding's type.
+        encoding: name by `sensor_msgs/image_encodings`.
+        header: header of the new message.
+    """
+    contiguous = np.ascontiguousarray(pixels)
+    # array.array('B') is taken as it is; bytes and lists are checked one value at a time (rclpy#763, #856)
+    data = array("B")
+    data.frombytes(contiguous.data.cast("B"))
+    return Image(
+        header=header,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=int(sys.byteorder == "big"),
+        step=contiguous.nbytes // pixels.shape[0],
+        data=data,
+    )
+
+
+def read_pixels(message: Image, dtype: type[np.generic], channels: int) -> NDArray[Any]:
+    """Return the pixels of a message in native byte order: (H, W), or (H, W, channels) for more than one.
+
+    Raises:
+        ImageMessageError: zero size, too little data, or a step that does not fit.
+    """
+    rows = _rows(message, message.height, message.width * channels * np.dtype(dtype).itemsize)
+    pixels = rows.view(np.dtype(dtype).newbyteorder(">" if message.is_bigendian else "<"))
+    native: NDArray[Any] = pixels.astype(dtype, copy=False)
+    return native if channels == 1 else native.reshape(message.height, message.width, channels)
+
+
+def decode_buffer(data: Any, flags: int, format_name: str) -> NDArray[Any]:
+    """Decode a compressed picture with OpenCV.
+
+    Raises:
+        ImageMessageError: OpenCV cannot decode it.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    try:
+        pixels = cv2.imdecode(buffer, flags) if buffer.size else None
+    except cv2.error as error:  # sizes beyond OpenCV's limits
+        raise ImageMessageError(f"{buffer.size} bytes of format '{format_name}': {error}") from error
+    if pixels is None:
+        raise ImageMessageError(
+            f"{buffer.size} bytes of format '{format_name}' are no picture that OpenCV can decode: "
+            "truncated, or of a codec it lacks; publish jpeg or png"
+        )
+    return np.asarray(pixels)
+
+
+def _rows(message: Image, n_rows: int, row_bytes: int) -> NDArray[np.uint8]:
+    """View the message's data as (n_rows, row_bytes) bytes, padding at the end of rows left out."""
+    if message.height == 0 or message.width == 0:
+        raise ImageMessageError(
+            f"image of {message.width}x{message.height} pixels is empty: check the driver that publishes it"
+        )
+    if message.step < row_bytes:
+        raise ImageMessageError(
+            f"step is {message.step} bytes, but a row of {message.width} pixels {message.encoding} takes "
+            f"{row_bytes}: the publisher's width, step or encoding is wrong"
+        )
+    # the last row may lack its padding
+    needed = message.step * (n_rows - 1) + row_bytes
+    if len(message.data) < needed:
+        raise ImageMessageError(
+            f"data has {len(message.data)} bytes, but {message.width}x{message.height} {message.encoding} "
+            f"with step {message.step} needs {message.step * n_rows}: truncated, or wrong size or encoding"
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    return np.lib.stride_tricks.as_strided(data, shape=(n_rows, row_bytes), strides=(message.step, 1), writeable=False)
+
+
+def _require_even(message: Image, *, rows: bool) -> None:
+    if message.width % 2 or (rows and message.height % 2):
+        raise ImageMessageError(
+            f"image of {message.width}x{message.height} pixels: {message.encoding} shares colour between "
+            "neighbours and needs even sizes"
+        )
+
+
+def _rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(pixels, np.uint8)

@@ -1,0 +1,97 @@
+"""The topics that the node subscribes to, and what it keeps of them: a few depths and the calibration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from spda_sam_ros.geometry import Pinhole
+from spda_sam_ros.node_statistics import NodeStatistics
+from spda_sam_ros.pairing import DepthPairing, stamp_to_ns
+from spda_sam_ros.parameters import Settings
+from spda_sam_ros.qos import endpoint_options, sensor_qos
+from spda_sam_ros.segmenter import Frame
+
+
+def transport_topic(node: Node, topic: str, transport: str) -> str:
+    """Name a topic as image_transport does: the base name is remapped, the transport is a suffix."""
+    base = str(node.resolve_topic_name(topic))
+    return base if transport == "raw" else f"{base}/{transport}"
+
+
+class Inputs:
+    """Subscriptions to image, depth and camera_info, from construction until `destroy`.
+
+    Args:
+        node: the node that owns them.
+        settings: names the transports.
+        statistics: counts images and stamps that run backwards.
+        on_image: called with each image, in the executor's thread.
+        mismatch: called with topic and sentence for a publisher which cannot connect.
+
+    Attributes:
+        pairing: the depths that came.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        *,
+        statistics: NodeStatistics,
+        on_image: Callable[[Frame], None],
+        mismatch: Callable[[str, str], None],
+    ) -> None:
+        self.pairing = DepthPairing()
+        self._node = node
+        self._statistics = statistics
+        self._on_frame = on_image
+        self._camera_info: CameraInfo | None = None
+
+        def subscription(
+            topic: str, transport: str, message_type: type[Any], depth: int, callback: Callable[[Any], None]
+        ) -> Any:
+            name = transport_topic(node, topic, transport)
+            options = endpoint_options(name, publisher=False, mismatch=mismatch)
+            return node.create_subscription(message_type, name, callback, sensor_qos(depth), **options)
+
+        image, depth = settings.image_transport, settings.depth_transport
+        image_type = Image if image == "raw" else CompressedImage
+        depth_type = Image if depth == "raw" else CompressedImage
+        self._subscriptions = [
+            subscription("image", image, image_type, 1, self._on_image),
+            # the executor takes one message at a time: three depths survive while it is busy with an image
+            subscription("depth", depth, depth_type, 3, self._on_depth),
+            subscription("camera_info", "raw", CameraInfo, 1, self._on_camera_info),
+        ]
+
+    def pinhole(self, size_hw: tuple[int, int]) -> Pinhole | None:
+        """Return the camera of images of this size, or None where no calibration came.
+
+        Raises:
+            ValueError: a calibration that does not serve.
+        """
+        info = self._camera_info
+        return None if info is None else Pinhole.from_camera_info(info, size_hw)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._statistics.count_in()
+        if self.pairing.add_image(stamp_to_ns(message.header.stamp)):
+            self._statistics.count_event("time_ran_backwards")
+        self._on_frame(Frame(message, time.monotonic()))
+
+    def _on_depth(self, message: Image | CompressedImage) -> None:
+        if self.pairing.add_depth(message):
+            self._statistics.count_event("depth_time_ran_backwards")
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message

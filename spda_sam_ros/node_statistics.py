@@ -1,0 +1,139 @@
+"""What the node counts: frames, drops by reason, latencies, depth. Thread-safe, no ROS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+RECENT_S = 5.0
+"""Rates are means over this time, and a problem counts as present for this time after it last occurred."""
+
+_WINDOW = 200
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The numbers at one moment.
+
+    Attributes:
+        frames_in: images received.
+        frames_out: images segmented and published.
+        drops: images given up, by reason.
+        events: other things that happened, by name.
+        depth_sources: published images by source of depth (`sensor`, `estimated`, `none`).
+        depth_problems: published or dropped images without sensor depth, by reason.
+        rate_in_hz: images per second lately.
+        rate_out_hz: results per second lately.
+        since_image_s: time since the last image, None before the first.
+        samples: name to (median, 95th percentile) of the last frames, in the unit that the name ends with.
+        problems: kind to message of what went wrong lately.
+        last_error: the last thing that went wrong, however long ago, or "".
+    """
+
+    frames_in: int
+    frames_out: int
+    drops: Mapping[str, int]
+    events: Mapping[str, int]
+    depth_sources: Mapping[str, int]
+    depth_problems: Mapping[str, int]
+    rate_in_hz: float
+    rate_out_hz: float
+    since_image_s: float | None
+    samples: Mapping[str, tuple[float, float]]
+    problems: Mapping[str, str]
+    last_error: str
+
+
+@dataclass
+class NodeStatistics:
+    """Counts from any thread; `snapshot` gives it all, consistent.
+
+    Each image is counted in once, and once either out or as one drop.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _frames_in: int = 0
+    _frames_out: int = 0
+    _drops: Counter[str] = field(default_factory=Counter)
+    _events: Counter[str] = field(default_factory=Counter)
+    _depth_sources: Counter[str] = field(default_factory=Counter)
+    _depth_problems: Counter[str] = field(default_factory=Counter)
+    _in_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    _out_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    _samples: dict[str, deque[float]] = field(default_factory=dict)
+    _problems: dict[str, tuple[float, str]] = field(default_factory=dict)
+    _last_error: str = ""
+
+    def count_in(self) -> None:
+        """Count an image that came."""
+        with self._lock:
+            self._frames_in += 1
+            self._in_s.append(self.clock())
+
+    def count_out(self, depth_source: str, samples: Mapping[str, float]) -> None:
+        """Count a published result, with measurements of it by name."""
+        with self._lock:
+            self._frames_out += 1
+            self._out_s.append(self.clock())
+            self._depth_sources[depth_source] += 1
+            for name, value in samples.items():
+                self._samples.setdefault(name, deque(maxlen=_WINDOW)).append(value)
+
+    def count_drop(self, reason: str) -> None:
+        """Count an image that was given up."""
+        with self._lock:
+            self._drops[reason] += 1
+
+    def count_depth_problem(self, reason: str) -> None:
+        """Count an image without usable depth of a sensor."""
+        with self._lock:
+            self._depth_problems[reason] += 1
+
+    def count_event(self, name: str) -> None:
+        """Count anything else."""
+        with self._lock:
+            self._events[name] += 1
+
+    def problem(self, kind: str, message: str) -> None:
+        """Note that something went wrong now."""
+        with self._lock:
+            self._problems[kind] = (self.clock(), message)
+            self._last_error = message
+
+    def snapshot(self) -> Snapshot:
+        """Return all numbers as they are now."""
+        with self._lock:
+            now_s = self.clock()
+            return Snapshot(
+                frames_in=self._frames_in,
+                frames_out=self._frames_out,
+                drops=dict(self._drops),
+                events=dict(self._events),
+                depth_sources=dict(self._depth_sources),
+                depth_problems=dict(self._depth_problems),
+                rate_in_hz=_rate(self._in_s, now_s),
+                rate_out_hz=_rate(self._out_s, now_s),
+                since_image_s=now_s - self._in_s[-1] if self._in_s else None,
+                samples={
+                    name: (float(np.percentile(values, 50)), float(np.percentile(values, 95)))
+                    for name, values in self._samples.items()
+                },
+                problems={k: text for k, (at_s, text) in self._problems.items() if now_s - at_s <= RECENT_S},
+                last_error=self._last_error,
+            )
+
+
+def _rate(times_s: deque[float], now_s: float) -> float:
+    """Events per second over the last `RECENT_S`, or since the first one where that is shorter ago."""
+    recent = [t for t in times_s if now_s - t <= RECENT_S]
+    if len(recent) < 2:
+        return len(recent) / RECENT_S
+    # a full window is counted; one which is still filling is measured by its intervals
+    full = len(recent) < len(times_s)
+    return len(recent) / RECENT_S if full else (len(recent) - 1) / max(now_s - recent[0], 1e-3)

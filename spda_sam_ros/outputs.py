@@ -1,0 +1,80 @@
+"""The topics that the node publishes, and one result put on all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from spda_sam_core.draw import colourise_depth, draw_instances
+from spda_sam_ros.geometry import Pinhole
+from spda_sam_ros.image_msgs import encode_image
+from spda_sam_ros.pairing import stamp_to_ns
+from spda_sam_ros.qos import endpoint_options, result_qos
+from spda_sam_ros.result_msgs import detections_message, label_info_message, label_message
+from spda_sam_ros.segmenter import Segmented
+
+
+class Outputs:
+    """The publishers below the node's name; they are silent while the node is not active.
+
+    Args:
+        node: the node that owns them.
+        mismatch: called with topic and sentence for a subscription which cannot connect.
+    """
+
+    def __init__(self, node: LifecycleNode, mismatch: Callable[[str, str], None]) -> None:
+        self._node = node
+
+        def publisher(topic: str, message_type: type[Any], depth: int, latched: bool = False) -> Any:
+            name = node.resolve_topic_name(f"~/{topic}")
+            options = endpoint_options(name, publisher=True, mismatch=mismatch)
+            qos = result_qos(depth, latched=latched)
+            return node.create_lifecycle_publisher(message_type, name, qos, **options)
+
+        self._instances = publisher("instances", Image, 5)
+        self._detections = publisher("detections", Detection2DArray, 5)
+        self._overlay = publisher("overlay", Image, 1)
+        self._depth = publisher("depth", Image, 1)
+        self._label_info = publisher("label_info", LabelInfo, 1, latched=True)
+
+    def publish(self, result: Segmented, *, camera: Pinhole | None, overlay: bool) -> dict[str, float]:
+        """Publish a result; pictures only where someone subscribes to them.
+
+        Args:
+            result: what was found in one image.
+            camera: its calibration, for 3-D positions.
+            overlay: whether the overlay may be drawn at all.
+
+        Returns:
+            `latency_ms`, the age of the image when its masks were out, and `stage.publish_ms`.
+        """
+        began_s = time.perf_counter()
+        header = result.header
+        depth_m = None if result.sensor_depth is None else result.sensor_depth.depth_m
+        detections = detections_message(result.instances, header, depth_m=depth_m, camera=camera)
+        self._instances.publish(label_message(result.instances, header))
+        self._detections.publish(detections)
+        age_ns = self._node.get_clock().now().nanoseconds - stamp_to_ns(header.stamp)
+        if overlay and self._overlay.get_subscription_count():
+            picture = draw_instances(result.rgb, result.instances)
+            self._overlay.publish(encode_image(picture, "rgb8", header))
+        seen = result.prediction.depth
+        if seen is not None and self._depth.get_subscription_count():
+            self._depth.publish(encode_image(colourise_depth(seen), "rgb8", header))
+        return {"latency_ms": age_ns / 1e6, "stage.publish_ms": (time.perf_counter() - began_s) * 1e3}
+
+    def publish_label_info(self, class_names: Sequence[str], score_threshold: float) -> None:
+        """Publish the latched list of classes."""
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._label_info.publish(label_info_message(class_names, score_threshold, header))
+
+    def destroy(self) -> None:
+        """Destroy the publishers; not to be used after that."""
+        for publisher in (self._instances, self._detections, self._overlay, self._depth, self._label_info):
+            self._node.destroy_lifecycle_publisher(publisher)

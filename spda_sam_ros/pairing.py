@@ -1,0 +1,130 @@
+"""Which depth belongs to which image: pairing by stamp, without queueing images and without stalling."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from builtin_interfaces.msg import Time
+
+STREAM_TIMEOUT_S = 2.0
+"""Without depth for this long nothing waits for depth."""
+
+MAXIMUM_LAG_S = 1.0
+"""Depth which lags further behind than this is not worth waiting for: the clocks differ, or it stopped."""
+
+_FIRST_SLOP_S = 0.02
+_CAPACITY = 8
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """Return a message stamp as nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+class NoDepth(Exception):
+    """An image has no usable depth of a sensor.
+
+    Attributes:
+        reason: `absent` (no stream), `unpaired` (no depth of this moment), `refused` (of another size, frame
+            or encoding) or `empty` (no valid pixel).
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class PairedDepth:
+    """A depth message and how far its stamp lies after that of the image, in seconds."""
+
+    message: Any
+    skew_s: float
+
+
+class DepthPairing:
+    """Keeps the newest few depth messages, undecoded, and finds the one of an image's moment.
+
+    `add_depth` and `add_image` are called where messages arrive, `find` in the thread which segments.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._depths: deque[tuple[int, Any]] = deque(maxlen=_CAPACITY)
+        self._depth_arrived_s = float("-inf")
+        self._image_stamp_ns: int | None = None
+        self._image_periods_ns: deque[int] = deque(maxlen=15)
+
+    def add_depth(self, message: Any) -> bool:
+        """Keep a depth message (any with a header). Returns whether its stamp ran backwards."""
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        with self._changed:
+            backwards = bool(self._depths) and stamp_ns < self._depths[-1][0]
+            if backwards:
+                self._depths.clear()
+            self._depths.append((stamp_ns, message))
+            self._depth_arrived_s = self._clock()
+            self._changed.notify_all()
+        return backwards
+
+    def add_image(self, stamp_ns: int) -> bool:
+        """Note that an image came. Returns whether its stamp ran backwards, as when a bag starts again."""
+        with self._changed:
+            previous, self._image_stamp_ns = self._image_stamp_ns, stamp_ns
+            if previous is None or stamp_ns == previous:
+                return False
+            if stamp_ns > previous:
+                self._image_periods_ns.append(stamp_ns - previous)
+                return False
+            self._image_periods_ns.clear()
+            # depth of the earlier run; that of the new one may have come before its first image
+            horizon_ns = stamp_ns + round(MAXIMUM_LAG_S * 1e9)
+            kept = [entry for entry in self._depths if entry[0] <= horizon_ns]
+            self._depths = deque(kept, maxlen=_CAPACITY)
+            return True
+
+    def find(self, stamp_ns: int, *, slop_s: float, deadline_s: float) -> PairedDepth:
+        """Return the depth nearest to an image's stamp, and wait for it where it may still come.
+
+        Args:
+            stamp_ns: stamp of the image.
+            slop_s: largest difference; 0 is half the period of the images seen so far.
+            deadline_s: monotonic time until which to wait at most.
+
+        Raises:
+            NoDepth: `absent` or `unpaired`.
+        """
+        with self._changed:
+            slop_ns = round(slop_s * 1e9) or self._half_image_period_ns()
+            while True:
+                now_s = self._clock()
+                if not self._depths or now_s - self._depth_arrived_s > STREAM_TIMEOUT_S:
+                    raise NoDepth("absent", f"no depth arrived in the last {STREAM_TIMEOUT_S:g} s")
+                nearest_ns, message = min(self._depths, key=lambda entry: abs(entry[0] - stamp_ns))
+                if abs(nearest_ns - stamp_ns) <= slop_ns:
+                    return PairedDepth(message, (nearest_ns - stamp_ns) / 1e9)
+                behind_ns = stamp_ns - self._depths[-1][0]
+                may_come = 0 < behind_ns < MAXIMUM_LAG_S * 1e9
+                if not may_come or now_s >= deadline_s:
+                    raise NoDepth(
+                        "unpaired",
+                        f"the nearest depth is {(nearest_ns - stamp_ns) / 1e9:+.3f} s from the image, beyond "
+                        f"{slop_ns / 1e9:.3f} s: check that both stamps are of one clock, or raise "
+                        "depth_slop_s or depth_wait_s",
+                    )
+                self._changed.wait(deadline_s - now_s)
+
+    def _half_image_period_ns(self) -> int:
+        if not self._image_periods_ns:
+            return round(_FIRST_SLOP_S * 1e9)
+        return round(median(self._image_periods_ns) / 2)

@@ -1,0 +1,67 @@
+"""How the node's topics connect, and what is said when they cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+
+def sensor_qos(depth: int) -> QoSProfile:
+    """Return what hears every publisher: best effort, volatile, the last `depth` messages."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.VOLATILE,
+    )
+
+
+def result_qos(depth: int, *, latched: bool = False) -> QoSProfile:
+    """Return what every subscriber can hear: reliable, and transient local where it is latched."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def endpoint_options(topic: str, *, publisher: bool, mismatch: Callable[[str, str], None]) -> dict[str, Any]:
+    """Return keyword arguments for `create_publisher` or `create_subscription`.
+
+    With them the `qos_overrides.<topic>.*` parameters apply, and a peer which cannot connect is reported.
+
+    Args:
+        topic: its full name, for the report.
+        publisher: which of the two.
+        mismatch: called with the topic and a sentence about what does not match.
+    """
+
+    def incompatible(event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        peer, kind = ("subscription", "publisher") if publisher else ("publisher", "subscription")
+        mismatch(
+            topic,
+            f"a {peer} of {topic} has incompatible {policy}, nothing passes between it and this node: "
+            f"change it there, or here with the parameter qos_overrides.{topic}.{kind}.{policy}",
+        )
+
+    callbacks = PublisherEventCallbacks if publisher else SubscriptionEventCallbacks
+    return {
+        "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
+        "event_callbacks": callbacks(incompatible_qos=incompatible),
+    }

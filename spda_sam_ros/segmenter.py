@@ -1,0 +1,165 @@
+"""What happens to one image: decode it, find its depth, run the network, keep what is asked for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from spda_sam_core.instances import Instances
+from spda_sam_ros.depth_msgs import decode_compressed_depth, decode_depth
+from spda_sam_ros.image_msgs import ImageMessageError, decode_compressed_image, decode_image
+from spda_sam_ros.pairing import DepthPairing, NoDepth, stamp_to_ns
+from spda_sam_ros.parameters import Settings
+
+if TYPE_CHECKING:
+    from spda_sam_core.predictor import Prediction, Predictor
+
+_REGISTER = "bring depth into the camera's view with depth_image_proc/register"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image as it came, still encoded, and when it came by the monotonic clock."""
+
+    message: Image | CompressedImage
+    arrived_s: float
+
+
+class Dropped(Exception):
+    """An image is given up.
+
+    Attributes:
+        reason: `too_old`, `bad_image` or `no_depth`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class SensorDepth:
+    """Depth that a sensor measured for an image.
+
+    Attributes:
+        depth_m: (H, W) float32 metres along the optical axis, NaN unknown.
+        skew_s: its stamp minus that of the image.
+        valid_percent: share of known pixels, 0..100.
+    """
+
+    depth_m: NDArray[np.float32]
+    skew_s: float
+    valid_percent: float
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """The result for one image.
+
+    Attributes:
+        header: that of the image message.
+        rgb: (H, W, 3) uint8.
+        instances: what is to be published, classes filtered.
+        prediction: what the network gave, and the depth that it saw.
+        sensor_depth: what was measured, or None.
+        no_depth: why nothing was.
+        stage_ms: duration of each stage in milliseconds.
+    """
+
+    header: Header
+    rgb: NDArray[np.uint8]
+    instances: Instances
+    prediction: Prediction
+    sensor_depth: SensorDepth | None
+    no_depth: NoDepth | None
+    stage_ms: dict[str, float]
+
+
+class Segmenter:
+    """Segments images with a predictor and with the depth that a pairing holds for them."""
+
+    def __init__(self, predictor: Predictor, pairing: DepthPairing) -> None:
+        self._predictor = predictor
+        self._pairing = pairing
+
+    def segment(self, frame: Frame, settings: Settings, *, now_ns: int) -> Segmented:
+        """Segment one image.
+
+        Args:
+            frame: the image.
+            settings: one snapshot for the whole frame.
+            now_ns: time by the clock of the image stamps.
+
+        Raises:
+            Dropped: too old, malformed, or without depth where `depth_policy` is `drop`.
+        """
+        age_s = (now_ns - stamp_to_ns(frame.message.header.stamp)) / 1e9
+        if settings.max_age_s and age_s > settings.max_age_s:
+            raise Dropped(
+                "too_old",
+                f"the image is {age_s:.3f} s old, max_age_s is {settings.max_age_s:g}: for a bag, play it "
+                "with --clock and set use_sim_time; for a camera, compare its clock with this machine's",
+            )
+        began_s = time.perf_counter()
+        try:
+            message = frame.message
+            rgb = decode_image(message) if isinstance(message, Image) else decode_compressed_image(message)
+        except ImageMessageError as error:
+            raise Dropped("bad_image", str(error)) from error
+        decoded_s = time.perf_counter()
+        sensor_depth, no_depth = None, None
+        try:
+            sensor_depth = self._sensor_depth(frame, (rgb.shape[0], rgb.shape[1]), settings)
+        except NoDepth as error:
+            no_depth = error
+            if settings.depth_policy == "drop":
+                raise Dropped("no_depth", str(error)) from error
+        paired_s = time.perf_counter()
+        prediction = self._predictor.predict(
+            rgb,
+            None if sensor_depth is None else sensor_depth.depth_m,
+            score_threshold=settings.score_threshold,
+            estimate_depth=settings.depth_policy == "estimate",
+        )
+        own_ms = {"decode": (decoded_s - began_s) * 1e3, "pair": (paired_s - decoded_s) * 1e3}
+        return Segmented(
+            frame.message.header,
+            rgb,
+            prediction.instances.filter(class_names=settings.wanted_classes),
+            prediction,
+            sensor_depth,
+            no_depth,
+            {**own_ms, **prediction.stage_ms},
+        )
+
+    def _sensor_depth(self, frame: Frame, size_hw: tuple[int, int], settings: Settings) -> SensorDepth:
+        header = frame.message.header
+        paired = self._pairing.find(
+            stamp_to_ns(header.stamp),
+            slop_s=settings.depth_slop_s,
+            deadline_s=frame.arrived_s + settings.depth_wait_s,
+        )
+        message = paired.message
+        if message.header.frame_id != header.frame_id:
+            raise NoDepth(
+                "refused",
+                f"depth is in frame '{message.header.frame_id}', not in the image's '{header.frame_id}': {_REGISTER}",
+            )
+        try:
+            raw = isinstance(message, Image)
+            depth_m = decode_depth(message) if raw else decode_compressed_depth(message)
+        except ImageMessageError as error:
+            raise NoDepth("refused", str(error)) from error
+        if depth_m.shape != size_hw:
+            sizes = [f"{width}x{height}" for height, width in (depth_m.shape, size_hw)]
+            raise NoDepth("refused", f"depth has {sizes[0]} pixels, the image {sizes[1]}: {_REGISTER}")
+        valid_percent = 100.0 * float(np.isfinite(depth_m).mean())
+        if not valid_percent:
+            raise NoDepth("empty", "depth has no valid pixel: sensor covered, or scene out of its range?")
+        return SensorDepth(depth_m, paired.skew_s, valid_percent)

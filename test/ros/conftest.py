@@ -1,0 +1,40 @@
+"""A checkpoint with random weights, a DDS domain of our own, and node processes that do not outlive a test."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+from node_bench import NodeProcess, Robot, free_domain
+
+from spda_sam_core.checkpoint import save_checkpoint
+from spda_sam_core.config import load_model_config
+from spda_sam_core.model import build_model
+
+FAST = {"depth_estimator": "none", "depth_policy": "rgb_only", "score_threshold": 0.0, "device": "cpu"}
+"""No estimator to load, and detections from random weights."""
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "random_tiny.safetensors"
+    save_checkpoint(path, build_model(load_model_config("tiny")), {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Start a node and a robot on one domain: `with start({...}, "--remap", "...") as (node, robot)`."""
+
+    @contextmanager
+    def started(parameters, *ros_arguments, name="/spda_sam"):
+        domain = free_domain()
+        log = tmp_path_factory.mktemp("node") / "log"
+        try:
+            with Robot(domain, name) as robot:
+                with NodeProcess(log, domain, {**FAST, **parameters}, *ros_arguments) as node:
+                    yield node, robot
+        finally:
+            print(log.read_text(errors="replace"))  # pytest shows it where a test fails
+
+    return started

@@ -1,0 +1,136 @@
+"""The level tells whether to worry, the message why, and the counts add up."""
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from spda_sam_ros.diagnostics import NodeState, make_status
+from spda_sam_ros.node_statistics import RECENT_S, NodeStatistics
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class Clock:
+    now_s = 50.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def statistics(clock):
+    return NodeStatistics(clock)
+
+
+def state(**changes):
+    fields = {
+        "lifecycle": "active",
+        "enabled": True,
+        "active_s": 100.0,
+        "image_topic": "/camera/image",
+        "image_publishers": 1,
+        "qos_problems": {},
+        "facts": {"device": "cpu"},
+    }
+    return NodeState(**{**fields, **changes})
+
+
+def status(statistics, **changes):
+    return make_status("spda_sam", statistics.snapshot(), state(**changes))
+
+
+def values(message):
+    return {item.key: item.value for item in message.values}
+
+
+def test_a_running_node_is_ok_and_tells_its_numbers(statistics, clock):
+    for i in range(100):
+        clock.now_s += 0.1
+        statistics.count_in()
+        if i % 2:
+            statistics.count_out("sensor", {"latency_ms": float(i), "depth_skew_ms": -3.0})
+        else:
+            statistics.count_drop("busy")
+    message = status(statistics)
+    assert message.level == OK
+    numbers = values(message)
+    assert float(numbers["rate_in_hz"]) == pytest.approx(10, abs=0.5)
+    assert float(numbers["rate_out_hz"]) == pytest.approx(5, abs=0.5)
+    assert (numbers["frames_in"], numbers["frames_out"], numbers["dropped"]) == ("100", "50", "50")
+    assert numbers["dropped.busy"] == "50"
+    assert numbers["depth_source.sensor"] == "50"
+    # odd numbers 1..99: median 50, 95th percentile 94.1 by linear interpolation
+    assert (numbers["latency_ms_p50"], numbers["latency_ms_p95"]) == ("50.0", "94.1")
+    assert numbers["depth_skew_ms_p50"] == "-3.0"
+    assert message.hardware_id == "cpu"
+
+
+@pytest.mark.parametrize("frames", [1, 3, 20])
+def test_rates_are_right_from_the_first_second(statistics, clock, frames):
+    for _ in range(frames):
+        clock.now_s += 0.25
+        statistics.count_in()
+    assert statistics.snapshot().rate_in_hz == pytest.approx(4.0 if frames > 1 else 1 / RECENT_S)
+
+
+def test_a_silent_camera_is_a_warning_with_the_topic(statistics, clock):
+    assert "no image on /camera/image for 100 s, 1 publisher" in status(statistics).message
+    statistics.count_in()
+    assert status(statistics).level == OK
+    clock.now_s += 7
+    message = status(statistics)
+    assert message.level == WARN
+    assert "for 7 s" in message.message
+    assert "remap image" in status(statistics, image_publishers=0).message
+    assert status(statistics, active_s=1.0).level == OK
+
+
+def test_incompatible_qos_explains_the_silence(statistics):
+    message = status(statistics, qos_problems={"/camera/image": "incompatible reliability"})
+    assert message.level == WARN
+    assert "incompatible reliability" in message.message
+    assert values(message)["incompatible_qos./camera/image"] == "incompatible reliability"
+
+
+def test_failing_inference_is_an_error_until_it_is_past(statistics, clock):
+    statistics.count_in()
+    statistics.problem("inference", "out of memory")
+    message = status(statistics)
+    assert message.level == ERROR
+    assert message.message == "inference failed: out of memory"
+    clock.now_s += RECENT_S + 0.1
+    statistics.count_in()
+    message = status(statistics)
+    assert message.level == OK
+    assert values(message)["last_error"] == "out of memory"
+
+
+def test_a_dropped_image_is_a_warning(statistics):
+    statistics.count_in()
+    statistics.problem("bad_image", "image dropped: data has 10 bytes")
+    assert status(statistics).level == WARN
+    assert "data has 10 bytes" in status(statistics).message
+
+
+def test_failing_to_configure_stays_an_error(statistics, clock):
+    statistics.problem("configure", "cannot configure: no such file")
+    assert status(statistics, lifecycle="unconfigured").level == ERROR
+    clock.now_s += 1000
+    message = status(statistics, lifecycle="unconfigured")
+    assert message.level == ERROR
+    assert "no such file" in message.message
+    statistics.count_in()
+    assert status(statistics).level == OK
+
+
+@pytest.mark.parametrize("lifecycle", ["inactive", "unconfigured"])
+def test_a_node_at_rest_is_ok(statistics, lifecycle):
+    assert status(statistics, lifecycle=lifecycle).level == OK
+
+
+def test_a_node_switched_off_is_ok(statistics):
+    assert status(statistics, enabled=False).level == OK

@@ -1,0 +1,77 @@
+"""The launch file against stand-ins for `launch` and `launch_ros`, which are not on PyPI.
+
+Shows which arguments it declares and what it hands to the node; not that launch itself accepts it.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from spda_sam_ros.parameters import Settings
+
+FILE = Path(__file__).parents[2] / "launch/segment.launch.py"
+
+
+class Recorded(SimpleNamespace):
+    def __init__(self, *args, **options):
+        super().__init__(args=args, **options)
+
+
+class LaunchConfiguration(Recorded):
+    def perform(self, context):
+        return context[self.args[0]]
+
+
+@pytest.fixture
+def description(monkeypatch):
+    stand_ins = {
+        "launch": ["LaunchContext", "LaunchDescription"],
+        "launch.actions": ["DeclareLaunchArgument", "OpaqueFunction"],
+        "launch.substitutions": ["LaunchConfiguration", "PathJoinSubstitution"],
+        "launch_ros": [],
+        "launch_ros.actions": ["Node"],
+        "launch_ros.substitutions": ["FindPackageShare"],
+    }
+    for module_name, names in stand_ins.items():
+        module = ModuleType(module_name)
+        for name in names:
+            made = LaunchConfiguration if name == "LaunchConfiguration" else type(name, (Recorded,), {})
+            setattr(module, name, made)
+        monkeypatch.setitem(sys.modules, module_name, module)
+    return runpy.run_path(str(FILE))["generate_launch_description"]().args[0]
+
+
+def declared(description):
+    return {entry.args[0]: entry.default_value for entry in description if entry.args}
+
+
+def node_for(description, **given):
+    (function,) = (entry.function for entry in description if hasattr(entry, "function"))
+    texts = {name: value for name, value in declared(description).items() if isinstance(value, str)}
+    (node,) = function({**texts, **given})
+    return node
+
+
+def test_it_has_the_arguments_that_a_robot_needs(description):
+    assert {"image", "depth", "camera_info", "checkpoint", "device", "namespace"} <= set(declared(description))
+
+
+def test_topics_are_remapped_and_stay_as_they_are_by_default(description):
+    remapped = {source: target.args[0] for source, target in node_for(description).remappings}
+    assert remapped == {"image": "image", "depth": "depth", "camera_info": "camera_info"}
+    assert all(declared(description)[topic] == topic for topic in remapped)
+
+
+def test_only_given_arguments_override_the_parameter_file(description):
+    assert [type(p).__name__ for p in node_for(description).parameters] == ["LaunchConfiguration"]
+    overrides = node_for(description, device="cuda:1", checkpoint="/models/a.safetensors").parameters[1]
+    assert overrides == {"device": "cuda:1", "checkpoint": "/models/a.safetensors"}
+    Settings(**overrides)
+
+
+def test_it_starts_the_segment_executable_under_its_name(description):
+    node = node_for(description)
+    assert (node.package, node.executable, node.name) == ("spda_sam_ros", "segment", "spda_sam")
