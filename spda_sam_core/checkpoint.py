@@ -73,6 +73,11 @@ def save_checkpoint(path: str | Path, model: SpdaSam, metadata: Mapping[str, Any
     header["preset"] = model.config.preset
     header["config"] = json.dumps(dataclasses.asdict(model.config))
     weights = {name: _to_disk(name, tensor, path) for name, tensor in model.state_dict().items()}
+    write_safetensors(path, weights, header)
+
+
+def write_safetensors(path: Path, weights: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write weights and header; the file appears whole or not at all, even if the power fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

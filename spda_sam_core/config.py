@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,20 +96,33 @@ def model_config_from_dict(data: Mapping[str, Any], where: str = "model configur
     Raises:
         ValueError: an unknown or a missing key, or values that contradict each other.
     """
-    fields = dataclasses.fields(ModelConfig)
-    names = [field.name for field in fields]
-    for key in data:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)
-            raise ValueError(f"{where}: unknown key '{key}': did you mean '{near[0]}'?")
-    missing = [f.name for f in fields if f.name not in data and f.default is dataclasses.MISSING]
-    if missing:
-        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    check_keys(where, data, ModelConfig)
     entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     try:
         return ModelConfig(**entries)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def check_keys(where: str, data: Mapping[str, Any], target: type) -> None:
+    """Compare the keys of a YAML file with the fields of the dataclass that it is for.
+
+    Raises:
+        ValueError: an unknown key, with the nearest known one, or missing keys that have no default.
+    """
+    fields = dataclasses.fields(target)
+    refuse_unknown_keys(where, data, [field.name for field in fields])
+    missing = [f.name for f in fields if f.name not in data and f.default is dataclasses.MISSING]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+
+
+def refuse_unknown_keys(where: str, data: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise ValueError, with the nearest known key, if `data` has a key that nothing would read."""
+    for key in data:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+            raise ValueError(f"{where}: unknown key '{key}': did you mean '{near[0]}'?")
 
 
 def load_model_config(preset: str | Path) -> ModelConfig:

@@ -8,7 +8,6 @@ Anything V2 weights (Yang et al., "Depth Anything V2", NeurIPS 2024, arXiv 2406.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
-from spda_sam_core.checkpoint import CheckpointError, find_checkpoint, is_name, read_header
+from spda_sam_core.checkpoint import CheckpointError, find_checkpoint, is_name, read_header, write_safetensors
 from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, check_rgb
 
 FORMAT = "spda_sam_depth/1"
@@ -170,15 +169,7 @@ def save_depth_checkpoint(
     header["format"] = FORMAT
     header["config"] = model.config.to_json_string(use_diff=False)
     header["input"] = json.dumps(asdict(depth_input))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(safetensors.torch.save(weights, header))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_safetensors(path, weights, header)
 
 
 def _load_file(path: Path) -> tuple[DepthAnythingForDepthEstimation, DepthInput]:

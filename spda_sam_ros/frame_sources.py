@@ -162,7 +162,7 @@ def rendered_frames(seed: int, n_frames: int, *, cache: Path | None = None) -> I
 def _render_once(seed: int, n_frames: int, cache: Path) -> Path:
     """Return a folder with rgb/, depth/ (16-bit, millimetres) and camera_matrix.json, rendered if need be."""
     import training
-    from training.render import render_sequence
+    from training.frame import render_sequence
 
     digest = hashlib.sha256(f"{seed} {n_frames}".encode())
     for module in sorted(Path(training.__file__).parent.glob("*.py")):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import yaml
 from torch import Tensor, nn
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
+from spda_sam_core.config import refuse_unknown_keys
 from spda_sam_core.depth_estimator import DepthInput
 
 _BACKBONE_KEYS = ("model_type", "out_features", "out_indices")
@@ -47,14 +46,6 @@ def load_depth_model(path: str | Path) -> tuple[DepthAnythingForDepthEstimation,
     model = DepthAnythingForDepthEstimation(DepthAnythingConfig(backbone_config=backbone, **entries))
     initialise(model)
     return model.train(), depth_input
-
-
-def refuse_unknown_keys(where: str, entries: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raise ValueError, with the nearest known key, if an entry has a key that nothing would read."""
-    for key in entries:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            raise ValueError(f"{where}: unknown key '{key}': did you mean '{near[0]}'?")
 
 
 def _parameters(config: type) -> tuple[str, ...]:

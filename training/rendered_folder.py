@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from training.render import RenderedFrame, render_image
+from training.frame import RenderedFrame, render_image
 from training.scene import CLASS_NAMES
 
 

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, then put it in place: a kill at any moment leaves the old or the new."""
+def save_run(path: Path, config: Any, state: dict[str, Any]) -> None:
+    """Write what `load_run` gives back; a kill at any moment leaves the old file or the new one.
+
+    Args:
+        path: the file.
+        config: the run's dataclass.
+        state: tensors, numbers and state dicts.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(temporary)
+        torch.save({**state, "config": json.dumps(dataclasses.asdict(config))}, temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def load_run(path: Path, config: Any, device: torch.device) -> dict[str, Any]:
+    """Read what `save_run` wrote for the same configuration.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it was made with another configuration.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: nothing to resume: start without --resume")
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    now, then = json.loads(json.dumps(dataclasses.asdict(config))), json.loads(state["config"])
+    changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
+    if changed:
+        raise ValueError(
+            f"{path}: configuration changed ({', '.join(changed)}): undo that, or start anew without --resume"
+        )
+    return state
 
 
 def current_commit() -> str:

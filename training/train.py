@@ -31,8 +31,9 @@ from training.batches import Batch, TrainingBatches
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
 from training.losses import OneToManyHead, Targets, training_losses
-from training.run_files import current_commit, write_atomically
-from training.train_config import TrainConfig, learning_rate, load_train_config
+from training.run_files import current_commit, load_run, save_run
+from training.schedule import learning_rate
+from training.train_config import TrainConfig, load_train_config
 
 
 class Trainer:
@@ -98,7 +99,12 @@ class Trainer:
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        rate = learning_rate(self.config, self.step)
+        rate = learning_rate(
+            self.step,
+            peak=self.config.learning_rate,
+            warmup_steps=self.config.warmup_steps,
+            steps=self.config.steps,
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         torch.manual_seed(hash((self.config.seed, self.step)))  # chance in the losses follows from the step
@@ -144,34 +150,19 @@ class Trainer:
         return metrics
 
     def save(self) -> None:
-        """Write what `resume` needs; the file appears whole or not at all."""
+        """Write what `resume` needs."""
         state = {
-            "config": json.dumps(dataclasses.asdict(self.config)),
             "step": self.step,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             "one_to_many": self.one_to_many.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        write_atomically(self.resume_path, lambda path: torch.save(state, path))
+        save_run(self.resume_path, self.config, state)
 
     def resume(self) -> None:
-        """Go on from the last checkpoint in the output folder.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it was made with another configuration.
-        """
-        if not self.resume_path.is_file():
-            raise FileNotFoundError(f"{self.resume_path}: nothing to resume: start without --resume")
-        state = torch.load(self.resume_path, map_location=self.device, weights_only=True)
-        now, then = (json.loads(text) for text in (json.dumps(dataclasses.asdict(self.config)), state["config"]))
-        changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
-        if changed:
-            raise ValueError(
-                f"{self.resume_path}: configuration changed ({', '.join(changed)}): undo that, or start anew without "
-                "--resume"
-            )
+        """Go on from the last file of `save`; raises what `load_run` raises."""
+        state = load_run(self.resume_path, self.config, self.device)
         self.model.load_state_dict(state["model"])
         self.one_to_many.load_state_dict(state["one_to_many"])
         self.optimiser.load_state_dict(state["optimiser"])

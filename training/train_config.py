@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spda_sam_core.config import check_keys
 from training.augment import AugmentConfig
 from training.losses import LossWeights
+from training.schedule import check_schedule
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,7 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        if not 0 <= self.warmup_steps < self.steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be in 0..{self.steps - 1}, below steps")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate {self.learning_rate} must be above 0")
+        check_schedule(self.learning_rate, self.warmup_steps, self.steps)
 
 
 def load_train_config(path: str | Path) -> TrainConfig:
@@ -100,23 +96,3 @@ def load_train_config(path: str | Path) -> TrainConfig:
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def check_keys(where: str, data: dict[str, Any], target: type) -> None:
-    """Raise ValueError, with the nearest known key, unless `data` has exactly the fields of dataclass `target`."""
-    names = [field.name for field in dataclasses.fields(target)]
-    for key in data:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)
-            raise ValueError(f"{where}: unknown key '{key}': did you mean '{near[0]}'?")
-    missing = [name for name in names if name not in data]
-    if missing:
-        raise ValueError(f"{where}: missing {', '.join(missing)}: add it as in config/train/tiny.yaml")
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Learning rate of a step: linear warm-up, then half a cosine down to 0."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / (config.steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

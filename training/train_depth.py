@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,15 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import DepthAnythingForDepthEstimation
 
+from spda_sam_core.config import check_keys
 from spda_sam_core.depth_estimator import DepthEstimator, DepthInput, save_depth_checkpoint
 from training.dataset import CocoRgbdDataset, open_split
 from training.depth_data import DepthBatch, DepthPictures
 from training.depth_losses import absolute_loss, aligned_residual, gradient_loss
-from training.depth_model import load_depth_model, refuse_unknown_keys
+from training.depth_model import load_depth_model
 from training.evaluate_depth import evaluate_depth
-from training.run_files import current_commit, write_atomically
+from training.run_files import current_commit, load_run, save_run
+from training.schedule import check_schedule, learning_rate
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,7 @@ class DepthTrainConfig:
         for name in ("steps", "batch_size", "validate_every", "n_validation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        if not 0 <= self.warmup_steps < self.steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be in 0..{self.steps - 1}, below steps")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate {self.learning_rate} must be above 0")
+        check_schedule(self.learning_rate, self.warmup_steps, self.steps)
 
 
 def load_train_config(path: str | Path) -> DepthTrainConfig:
@@ -84,20 +82,8 @@ def load_train_config(path: str | Path) -> DepthTrainConfig:
         ValueError: an unknown or a missing key, or a value out of range.
     """
     data: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    names = [field.name for field in dataclasses.fields(DepthTrainConfig)]
-    refuse_unknown_keys(str(path), data, names)
-    missing = [name for name in names if name not in data]
-    if missing:
-        raise ValueError(f"{path}: missing {', '.join(missing)}: add it as in config/train/depth_tiny.yaml")
+    check_keys(str(path), data, DepthTrainConfig)
     return DepthTrainConfig(**data)
-
-
-def learning_rate(config: DepthTrainConfig, step: int) -> float:
-    """Learning rate of a step: linear warm-up, then half a cosine down to 0."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / (config.steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class DepthTrainer:
@@ -164,7 +150,12 @@ class DepthTrainer:
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        rate = learning_rate(self.config, self.step)
+        rate = learning_rate(
+            self.step,
+            peak=self.config.learning_rate,
+            warmup_steps=self.config.warmup_steps,
+            steps=self.config.steps,
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         losses = self.loss(self.pictures.batch(self.step))
@@ -186,32 +177,17 @@ class DepthTrainer:
         return metrics
 
     def save(self) -> None:
-        """Write what `resume` needs; the file appears whole or not at all."""
+        """Write what `resume` needs."""
         state = {
-            "config": dataclasses.asdict(self.config),
             "step": self.step,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        write_atomically(self.resume_path, lambda path: torch.save(state, path))
+        save_run(self.resume_path, self.config, state)
 
     def resume(self) -> None:
-        """Go on from the last checkpoint in the output folder.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it was made with another configuration.
-        """
-        if not self.resume_path.is_file():
-            raise FileNotFoundError(f"{self.resume_path}: nothing to resume: start without --resume")
-        state = torch.load(self.resume_path, map_location=self.device, weights_only=True)
-        now = dataclasses.asdict(self.config)
-        changed = [f"{k} {state['config'].get(k)} -> {v}" for k, v in now.items() if state["config"].get(k) != v]
-        if changed:
-            raise ValueError(
-                f"{self.resume_path}: configuration changed ({', '.join(changed)}): undo that, or start anew without "
-                "--resume"
-            )
+        """Go on from the last file of `save`; raises what `load_run` raises."""
+        state = load_run(self.resume_path, self.config, self.device)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from training.render import MINIMUM_VISIBLE_PX, RenderedFrame, render_image, render_sequence
+from training.frame import MINIMUM_VISIBLE_PX, RenderedFrame, render_image, render_sequence
 from training.scene import CLASS_NAMES, HULL
 
 SMALL = (96, 128)

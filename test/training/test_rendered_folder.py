@@ -11,7 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from training import rendered_folder
-from training.render import RenderedFrame, render_image
+from training.frame import RenderedFrame, render_image
 from training.rendered_folder import RenderedConfig, Split, depth_to_png, load_rendered_config, write_split
 from training.scene import CLASS_NAMES
 

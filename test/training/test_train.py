@@ -16,8 +16,9 @@ from spda_sam_core.checkpoint import load_checkpoint
 from spda_sam_core.config import load_model_config
 from training.batches import TrainingBatches
 from training.dataset import CocoRgbdDataset
+from training.schedule import learning_rate
 from training.train import Trainer, train
-from training.train_config import TrainConfig, learning_rate, load_train_config
+from training.train_config import TrainConfig, load_train_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = 96
@@ -187,9 +188,9 @@ def test_configuration_errors_name_the_fix(find: str, replace: str, message: str
         load_train_config(tmp_path / "run.yaml")
 
 
-def test_learning_rate_rises_then_falls_to_zero(config: TrainConfig) -> None:
-    long = dataclasses.replace(config, steps=100, warmup_steps=10)
-    assert learning_rate(long, 9) == pytest.approx(long.learning_rate)
-    assert learning_rate(long, 4) == pytest.approx(long.learning_rate / 2)
-    assert learning_rate(long, 55) == pytest.approx(long.learning_rate / 2)
-    assert learning_rate(long, 100) == pytest.approx(0, abs=1e-9)
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    rates = [learning_rate(step, peak=0.1, warmup_steps=10, steps=100) for step in range(101)]
+    assert rates[4] == pytest.approx(0.05)
+    assert rates[9] == rates[10] == pytest.approx(0.1)
+    assert rates[55] == pytest.approx(0.05)
+    assert rates[100] == pytest.approx(0, abs=1e-9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from training.depth_data import DepthPictures, augment
 from training.depth_losses import absolute_loss, aligned_residual, gradient_loss, median_and_deviation
 from training.depth_model import load_depth_model, sine_positions
 from training.evaluate_depth import constant, depth_metrics, evaluate_depth, vertical_gradient
-from training.train_depth import DepthTrainConfig, DepthTrainer, learning_rate, load_train_config, train
+from training.train_depth import DepthTrainConfig, DepthTrainer, load_train_config, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = """
@@ -289,14 +288,6 @@ def test_configuration_errors_name_the_fix(tmp_path: Path, config: DepthTrainCon
     (tmp_path / "bad.yaml").write_text(MODEL.replace("multiple_of: 8", "multiple_of: 16"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"are \[8, 16\]: they must be equal"):
         load_depth_model(tmp_path / "bad.yaml")
-
-
-def test_learning_rate_rises_then_falls_to_zero(config: DepthTrainConfig) -> None:
-    rates = [learning_rate(config, step) for step in range(7)]
-    assert rates[:3] == pytest.approx([5e-4, 1e-3, 1e-3])
-    assert rates[4] == pytest.approx(5e-4)
-    assert rates[6] == pytest.approx(0)
-    assert all(a >= b for a, b in itertools.pairwise(rates[2:]))
 
 
 # ---- training
