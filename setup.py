@@ -52,7 +52,7 @@ setup(
             "scipy>=1.8,<2",
             "tensorboard>=2.12,<3",
         ],
-        "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "ruff>=0.9,<1"],
+        "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "pytest-timeout>=2.2,<3", "ruff>=0.9,<1"],
     },
     entry_points={
         "console_scripts": [

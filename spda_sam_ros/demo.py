@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 
+from spda_sam_core.checkpoint import CheckpointError, find_checkpoint, read_header
 from spda_sam_ros.children import ChildDied, Children, ChildSpec
 from spda_sam_ros.frame_sources import SourceError, open_source, rendered_frames
 
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo.
 
     Returns:
-        0, 1 when no mask arrived or a process died, 2 when the source cannot be opened, 130 on Ctrl-C.
+        0, 1 when no mask arrived or a process died, 2 when source or checkpoint cannot be opened, 130 on Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="demo", description="Camera, node and recorder for a minute.")
     parser.add_argument("--source", help="folder, video file or /dev/video* (default: the rendered world)")
@@ -103,10 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder (default: demo_out)")
     options = parser.parse_args(arguments)
     try:
+        # here, because the node says what it lacks in its log only, and the recorder would wait for its masks
+        read_header(find_checkpoint(options.checkpoint or "tiny", prefix="spda_sam"))
         # here, with its progress bar, and not in the camera process, whose output goes to a log
         next(rendered_frames(_SEED, _FRAMES) if options.source is None else open_source(options.source))
         return run(_specs(options), environment())
-    except SourceError as error:
+    except (CheckpointError, SourceError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

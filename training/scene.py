@@ -2,7 +2,7 @@
 
 World frame: that of `training.hull` (x along the ship, y down the side, z into the ship). The camera's
 optical frame is x right, y down, z forward (REP-103). `Scene` is a plain description that
-`training.render` draws.
+`training.frame` draws.
 """
 
 from __future__ import annotations

@@ -91,7 +91,13 @@ class Trainer:
             first_step=self.step,
             depth_estimator=estimator,
         )
-        return iter(DataLoader(source, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
+        if workers == 0:
+            return iter(source)
+        # spawn, not fork: a forked worker hangs in OpenCV where this process has used OpenCV's threads before
+        loader = DataLoader(
+            source, batch_size=None, num_workers=workers, prefetch_factor=4, multiprocessing_context="spawn"
+        )
+        return iter(loader)
 
     def run_step(self, batch: Batch) -> dict[str, float]:
         """Learn from a batch.
@@ -129,7 +135,7 @@ class Trainer:
             )
         if not bool(torch.isfinite(losses["total"])):
             raise FloatingPointError(
-                f"loss {float(losses['total'])} at step {self.step}: lower learning_rate {rate:.2g} and --resume"
+                f"loss {float(losses['total'].detach())} at step {self.step}: lower learning_rate {rate:.2g} and --resume"
             )
         self.optimiser.zero_grad()
         losses["total"].backward()

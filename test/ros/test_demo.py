@@ -118,6 +118,13 @@ def test_a_bad_source_ends_the_demo_before_anything_is_started(tmp_path, capsys)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_missing_checkpoint_ends_the_demo_before_anything_is_started(tmp_path, capsys):
+    missing = tmp_path / "none.safetensors"
+    assert demo.main(["--checkpoint", str(missing), "--out", str(tmp_path / "out")]) == 2
+    assert f"{missing}: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_recorder_that_hears_nothing_fails_and_says_what_to_look_at(tmp_path):
     environment = demo.environment() | {"ROS_DOMAIN_ID": str(os.getpid() % 100 + 1)}
     command = [sys.executable, "-m", "spda_sam_ros.recorder", "--out", str(tmp_path), "--timeout", "1"]

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+import training.frame as frame_module
 from spda_sam_ros import frame_sources
 from spda_sam_ros.frame_sources import SourceError, open_source, rendered_frames
 
@@ -131,24 +132,21 @@ def test_the_rendered_world_comes_there_and_back_with_depth_and_calibration(tmp_
 
 
 def test_kept_frames_equal_those_of_the_renderer_to_the_millimetre_and_are_not_rendered_again(tmp_path, monkeypatch):
-    render = pytest.importorskip("training.render")
-    truth = next(render.render_sequence(3, 1))
+    truth = next(frame_module.render_sequence(3, 1))
     frame = next(rendered_frames(3, 1, cache=tmp_path))
     np.testing.assert_array_equal(frame.rgb, truth.rgb)
     np.testing.assert_allclose(frame.depth_m, truth.depth_m, atol=0.000501)  # NaN where it is NaN
-    monkeypatch.setattr(render, "render_sequence", None)
+    monkeypatch.setattr(frame_module, "render_sequence", None)
     np.testing.assert_array_equal(next(rendered_frames(3, 1, cache=tmp_path)).rgb, truth.rgb)
 
 
 def test_an_interrupted_rendering_leaves_nothing_that_looks_complete(tmp_path, monkeypatch):
-    render = pytest.importorskip("training.render")
-
     def interrupted(seed, n_frames):
         yield next(whole(seed, n_frames))
         raise KeyboardInterrupt
 
-    whole = render.render_sequence
-    monkeypatch.setattr(render, "render_sequence", interrupted)
+    whole = frame_module.render_sequence
+    monkeypatch.setattr(frame_module, "render_sequence", interrupted)
     with pytest.raises(KeyboardInterrupt):
         rendered_frames(3, 2, cache=tmp_path)
     assert list(Path(tmp_path).iterdir()) == []

@@ -1,0 +1,55 @@
+"""The checkpoints that come with the repository: small enough, loadable, and able to find things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spda_sam_core.checkpoint import file_sha256, load_checkpoint
+from spda_sam_core.predictor import Predictor
+from training.frame import render_image
+from training.scene import CLASS_NAMES
+
+FOLDER = Path(__file__).resolve().parents[1] / "checkpoints"
+UNSEEN_SEED = 1001  # neither that of the training pictures nor that of the validation pictures
+
+
+def test_they_stay_below_15_megabytes_together():
+    sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
+    assert set(sizes) == {"spda_sam_tiny.safetensors", "depth_tiny.safetensors"}
+    assert sum(sizes.values()) < 15e6
+
+
+def test_the_header_says_what_it_is_and_how_good():
+    model, info = load_checkpoint("tiny")
+    assert info.config.preset == "tiny"
+    assert model.config.class_names == CLASS_NAMES
+    assert info.sha256 == file_sha256(FOLDER / "spda_sam_tiny.safetensors")
+    assert {"metrics", "training", "steps_done", "training_seconds", "commit"} <= set(info.metadata)
+
+
+@pytest.mark.parametrize("depth", ["sensor", "estimated", "none"])
+def test_most_large_instances_of_unseen_pictures_are_found(depth):
+    predictor = Predictor.from_checkpoint("tiny", depth_estimator="tiny" if depth == "estimated" else None)
+    found, wanted = 0, 0
+    for index in range(12):
+        frame = render_image(UNSEEN_SEED, index)
+        prediction = predictor.predict(frame.rgb, frame.depth_m if depth == "sensor" else None)
+        assert prediction.depth_source == depth
+        for label in range(1, len(frame.class_ids) + 1):
+            truth = frame.label == label
+            if truth.sum() < 64 * 64:
+                continue
+            wanted += 1
+            ious = [(m & truth).sum() / (m | truth).sum() for m in prediction.instances.masks]
+            found += max(ious, default=0.0) > 0.5
+    assert wanted >= 20
+    assert found >= 0.6 * wanted, f"{found} of {wanted}"
+
+
+def test_an_empty_picture_shows_next_to_nothing():
+    predictor = Predictor.from_checkpoint("tiny", depth_estimator=None)
+    water = np.full((480, 640, 3), (20, 90, 110), np.uint8)
+    assert len(predictor.predict(water).instances) <= 1
