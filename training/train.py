@@ -134,9 +134,8 @@ class Trainer:
                 weights=self.config.loss_weights,
             )
         if not bool(torch.isfinite(losses["total"])):
-            raise FloatingPointError(
-                f"loss {float(losses['total'].detach())} at step {self.step}: lower learning_rate {rate:.2g} and --resume"
-            )
+            value = float(losses["total"].detach())
+            raise FloatingPointError(f"loss {value} at step {self.step}: lower learning_rate {rate:.2g} and --resume")
         self.optimiser.zero_grad()
         losses["total"].backward()
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
