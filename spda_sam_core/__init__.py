@@ -12,10 +12,10 @@ fusion              C2FFM: depth into the RGB features, coarse and fine
 semantic_prompts    SSSPM: prompts from the encoder
 spatial_prompts     SSSPM: prompts from the decoder's first pass
 decoder             SAM's mask decoder for many prompts in many images
-model               SpdaSam: all of these in one forward pass
+network             SpdaSamNetwork: all of these in one forward pass
 postprocess         network outputs to instances
 instances           Instances, the result
-predictor           Predictor: image and depth in, instances out
+spda_sam            SpdaSam: image and depth in, instances out
 checkpoint          safetensors files
 draw                pictures of results
 """

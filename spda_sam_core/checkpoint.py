@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from spda_sam_core.config import ModelConfig, model_config_from_dict
-from spda_sam_core.model import SpdaSam, build_model
+from spda_sam_core.network import SpdaSamNetwork, build_network
 
 FORMAT = "spda_sam/1"
 FOLDER_VARIABLE = "SPDA_SAM_CHECKPOINTS"
@@ -51,7 +51,7 @@ class CheckpointInfo:
     metadata: dict[str, Any]
 
 
-def save_checkpoint(path: str | Path, model: SpdaSam, metadata: Mapping[str, Any]) -> None:
+def save_checkpoint(path: str | Path, model: SpdaSamNetwork, metadata: Mapping[str, Any]) -> None:
     """Write a checkpoint; the file appears whole or not at all.
 
     Args:
@@ -91,7 +91,7 @@ def write_safetensors(path: Path, weights: dict[str, Tensor], header: dict[str, 
 
 def load_checkpoint(
     checkpoint: str | Path = "tiny", device: str | torch.device = "cpu", *, preset: str | None = None
-) -> tuple[SpdaSam, CheckpointInfo]:
+) -> tuple[SpdaSamNetwork, CheckpointInfo]:
     """Rebuild the model of a checkpoint.
 
     Args:
@@ -128,7 +128,7 @@ def load_checkpoint(
             f"{path}: its header cannot be used ({error}): it was written by another version of this "
             "software; train again or use that version"
         ) from error
-    model = build_model(config)
+    model = build_network(config)
     try:
         weights = safetensors.torch.load_file(path)
         model.load_state_dict({name: _to_memory(tensor) for name, tensor in weights.items()})

@@ -32,7 +32,7 @@ class ModelConfig:
         spatial_points: confident points per kind (inside, outside) that pass 1 hands to pass 2.
         use_depth: read depth at all; without it C2FFM is left out.
         fusion_coarse: C2FFM's coarse part.
-        fusion_fine: C2FFM's fine part.
+        fusion_fine: C2FFM's fine part; with neither part, depth features are plainly added.
         use_spatial_prompts: decode twice, the second time with the spatial prompts of the first.
 
     Raises:
@@ -77,8 +77,6 @@ class ModelConfig:
             raise ValueError(
                 f"prompt_tokens {self.prompt_tokens} and spatial_points {self.spatial_points} must be at least 1"
             )
-        if self.use_depth and not (self.fusion_coarse or self.fusion_fine):
-            raise ValueError("use_depth needs fusion_coarse or fusion_fine: with neither, depth would go unread")
 
     @property
     def grid(self) -> int:

@@ -24,9 +24,12 @@ class C2FFM(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.variation = DepthVariation(config) if config.fusion_fine else None
+        pairs = zip(config.encoder_widths, config.depth_widths, strict=True)
         self.levels = nn.ModuleList(
             FusionLevel(rgb, depth, coarse=config.fusion_coarse, fine=config.fusion_fine)
-            for rgb, depth in zip(config.encoder_widths, config.depth_widths, strict=True)
+            if config.fusion_coarse or config.fusion_fine
+            else PlainAddition(rgb, depth)
+            for rgb, depth in pairs
         )
 
     def forward(
@@ -47,6 +50,19 @@ class C2FFM(nn.Module):
         return tuple(
             level(x, d, v, depth_valid) for level, x, d, v in zip(self.levels, rgb, depth, variations, strict=True)
         )
+
+
+class PlainAddition(nn.Module):
+    """F = RGB + projected depth features: what an ablation compares C2FFM with, both parts switched off."""
+
+    def __init__(self, rgb_channels: int, depth_channels: int) -> None:
+        super().__init__()
+        self.project = zero_conv(depth_channels, rgb_channels)
+
+    def forward(self, rgb: Tensor, depth: Tensor, variation: Tensor, depth_valid: Tensor) -> Tensor:
+        """(B, C, h, w), (B, Cd, h, w) twice and (B, 1, S, S) to (B, C, h, w)."""
+        del variation  # the fine part's input
+        return rgb + self.project(depth) * depth_valid.amax(dim=(2, 3), keepdim=True)
 
 
 class FusionLevel(nn.Module):

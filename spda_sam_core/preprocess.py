@@ -74,18 +74,48 @@ class Letterbox:
 
 
 def check_rgb(rgb: NDArray[np.uint8]) -> None:
-    """Refuse what is no (H, W, 3) uint8 image.
+    """Refuse what is no (H, W, 3) uint8 image. That R and B are swapped cannot be seen in an array.
 
     Raises:
-        TypeError: not uint8.
+        TypeError: not a NumPy array, or not uint8.
         ValueError: another shape, or no pixels.
     """
+    if not isinstance(rgb, np.ndarray):
+        raise TypeError(
+            f"rgb is a {type(rgb).__name__}: expected a NumPy array; of a PIL image take "
+            'np.asarray(image.convert("RGB")); cv2.imread gives None where it could not read the file'
+        )
     if rgb.dtype != np.uint8:
-        raise TypeError(f"rgb is {rgb.dtype}: expected uint8 in 0..255")
+        fix = {"uint16": ": divide by 256, 12-bit pictures by 16", "bool": ""}.get(str(rgb.dtype), ": scale to 0..255")
+        raise TypeError(f"rgb is {rgb.dtype}: expected uint8 in 0..255{fix} and use astype(np.uint8)")
     if rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ValueError(f"rgb has shape {rgb.shape}: expected (H, W, 3)")
     if rgb.size == 0:
         raise ValueError(f"rgb has shape {rgb.shape}: an image needs at least one pixel")
+
+
+def check_depth(depth_m: NDArray[np.float32], size_hw: tuple[int, int]) -> None:
+    """Refuse what is no depth in metres of an image of this size.
+
+    Raises:
+        TypeError: not a NumPy array, or integers, whose unit would have to be guessed.
+        ValueError: another size.
+    """
+    if not isinstance(depth_m, np.ndarray) or not np.issubdtype(depth_m.dtype, np.floating):
+        kind = depth_m.dtype if isinstance(depth_m, np.ndarray) else type(depth_m).__name__
+        raise TypeError(
+            f"depth_m is {kind}: expected a float32 array in metres; of uint16 millimetres (16UC1, REP-118) "
+            "take depth.astype(np.float32) / 1000"
+        )
+    _check_size(depth_m.shape, size_hw)
+
+
+def _check_size(depth_hw: tuple[int, ...], image_hw: tuple[int, ...]) -> None:
+    if depth_hw != image_hw:
+        raise ValueError(
+            f"depth has {depth_hw} pixels, the image {image_hw} (height, width): register "
+            "depth to the image first (depth_image_proc/register)"
+        )
 
 
 def prepare(rgb: NDArray[np.uint8], depth: NormalisedDepth | None, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,11 +142,7 @@ def prepare(rgb: NDArray[np.uint8], depth: NormalisedDepth | None, size: int) ->
     if depth is None:
         nothing = torch.zeros(1, 1, size, size)
         return _to_tensor(image), nothing, nothing.clone()
-    if depth.valid.shape != rgb.shape[:2]:
-        raise ValueError(
-            f"depth has {depth.valid.shape} pixels, the image {rgb.shape[:2]} (height, width): register "
-            "depth to the image first (depth_image_proc/register)"
-        )
+    _check_size(depth.valid.shape, rgb.shape[:2])
     # a network pixel takes the mean of the known depths under it, and is known if half of it is
     share = _resize(depth.valid.astype(np.float32), box)
     total = _resize(np.where(depth.valid, depth.inverse_depth, np.float32(0)), box)

@@ -20,7 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
-from spda_sam_core.predictor import Predictor
+from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_ros import diagnostics
 from spda_sam_ros.inputs import Inputs, transport_topic
 from spda_sam_ros.node_statistics import NodeStatistics
@@ -50,7 +50,7 @@ class SpdaSamNode(LifecycleNode):
         self._statistics = NodeStatistics()
         self.lifecycle_label = "unconfigured"
         self._enabled = True
-        self._predictor: Predictor | None = None
+        self._model: SpdaSam | None = None
         self._outputs: Outputs | None = None
         self._worker: Worker[Frame] | None = None
         self._active_since_s = 0.0
@@ -83,14 +83,14 @@ class SpdaSamNode(LifecycleNode):
             torch.set_num_threads(settings.num_threads)
         estimator = None if settings.depth_estimator == "none" else settings.depth_estimator
         try:
-            predictor = Predictor.from_checkpoint(settings.checkpoint, device=device, depth_estimator=estimator)
-            settings.check_classes(predictor.class_names)
-            predictor.warm_up()
+            model = SpdaSam.from_pretrained(settings.checkpoint, device=device, depth_estimator=estimator)
+            settings.check_classes(model.class_names)
+            model.warm_up()
         # whatever it is, the process lives on and can be configured with something better
         except Exception as error:
             self._report("configure", f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._predictor = predictor
+        self._model = model
         self._outputs = Outputs(self, self._on_qos_mismatch)
         self._facts = {
             "backend": "torch",
@@ -98,20 +98,20 @@ class SpdaSamNode(LifecycleNode):
             "precision": "float32",
             "threads": str(torch.get_num_threads()),
             "checkpoint": settings.checkpoint,
-            "checkpoint_sha256": predictor.checkpoint_sha256,
-            "preset": predictor.preset,
+            "checkpoint_sha256": model.checkpoint_sha256,
+            "preset": model.preset,
             "depth_estimator": settings.depth_estimator,
         }
         self.lifecycle_label = "inactive"
-        self.get_logger().info(f"{predictor.preset} loaded on {device}, {len(predictor.class_names)} classes")
+        self.get_logger().info(f"{model.preset} loaded on {device}, {len(model.class_names)} classes")
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start to segment."""
-        assert self._predictor is not None
+        assert self._model is not None
         assert self._outputs is not None
         result = super().on_activate(state)  # from here on the publishers publish
-        self._outputs.publish_label_info(self._predictor.class_names, self._settings.score_threshold)
+        self._outputs.publish_label_info(self._model.class_names, self._settings.score_threshold)
         self._qos_problems.clear()
         self._inputs = inputs = Inputs(
             self,
@@ -120,7 +120,7 @@ class SpdaSamNode(LifecycleNode):
             on_image=self._on_image,
             mismatch=self._on_qos_mismatch,
         )
-        segmenter, outputs = Segmenter(self._predictor, inputs.pairing), self._outputs
+        segmenter, outputs = Segmenter(self._model, inputs.pairing), self._outputs
         self._worker = Worker(
             lambda frame: self._segment(frame, segmenter, inputs, outputs),
             failed=self._on_failure,
@@ -163,7 +163,7 @@ class SpdaSamNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
         self._outputs = None
-        self._predictor = None
+        self._model = None
         self._facts = {}
         torch.cuda.empty_cache()
 
@@ -184,15 +184,15 @@ class SpdaSamNode(LifecycleNode):
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             changes = {parameter.name: parameter.value for parameter in parameters}
-            settings = self._settings.changed(changes, configured=self._predictor is not None)
-            if self._predictor is not None:
-                settings.check_classes(self._predictor.class_names)
+            settings = self._settings.changed(changes, configured=self._model is not None)
+            if self._model is not None:
+                settings.check_classes(self._model.class_names)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         changed_threshold = settings.score_threshold != self._settings.score_threshold
         self._settings = settings  # the worker takes it up with its next frame
-        if changed_threshold and self._predictor is not None and self._outputs is not None:
-            self._outputs.publish_label_info(self._predictor.class_names, settings.score_threshold)
+        if changed_threshold and self._model is not None and self._outputs is not None:
+            self._outputs.publish_label_info(self._model.class_names, settings.score_threshold)
         return SetParametersResult(successful=True)
 
     def _on_qos_mismatch(self, topic: str, problem: str) -> None:

@@ -18,7 +18,7 @@ from spda_sam_ros.pairing import DepthPairing, NoDepth, stamp_to_ns
 from spda_sam_ros.parameters import Settings
 
 if TYPE_CHECKING:
-    from spda_sam_core.predictor import Prediction, Predictor
+    from spda_sam_core.spda_sam import Prediction, SpdaSam
 
 _REGISTER = "bring depth into the camera's view with depth_image_proc/register"
 
@@ -82,10 +82,10 @@ class Segmented:
 
 
 class Segmenter:
-    """Segments images with a predictor and with the depth that a pairing holds for them."""
+    """Segments images with SPDA-SAM and with the depth that a pairing holds for them."""
 
-    def __init__(self, predictor: Predictor, pairing: DepthPairing) -> None:
-        self._predictor = predictor
+    def __init__(self, model: SpdaSam, pairing: DepthPairing) -> None:
+        self._model = model
         self._pairing = pairing
 
     def segment(self, frame: Frame, settings: Settings, *, now_ns: int) -> Segmented:
@@ -121,9 +121,9 @@ class Segmenter:
             if settings.depth_policy == "drop":
                 raise Dropped("no_depth", str(error)) from error
         paired_s = time.perf_counter()
-        prediction = self._predictor.predict(
-            rgb,
-            None if sensor_depth is None else sensor_depth.depth_m,
+        (prediction,) = self._model.predict_batch(
+            [rgb],
+            [None if sensor_depth is None else sensor_depth.depth_m],
             score_threshold=settings.score_threshold,
             estimate_depth=settings.depth_policy == "estimate",
         )

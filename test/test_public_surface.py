@@ -24,11 +24,11 @@ PARAMETERS = {
 SHOW_TOPICS = """
 import rclpy, sys
 from spda_sam_ros import node as module
-class Predictor:
+class SpdaSam:
     class_names, preset, checkpoint_sha256, input_size = ("anode",), "tiny", "0" * 64, 384
-    from_checkpoint = classmethod(lambda cls, *a, **k: cls())
+    from_pretrained = classmethod(lambda cls, *a, **k: cls())
     def warm_up(self): pass
-module.Predictor = Predictor
+module.SpdaSam = SpdaSam
 rclpy.init()
 node = module.SpdaSamNode()
 assert node.trigger_configure() == module.TransitionCallbackReturn.SUCCESS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spda_sam_core.checkpoint import file_sha256, load_checkpoint
-from spda_sam_core.predictor import Predictor
+from spda_sam_core.spda_sam import SpdaSam
 from training.frame import render_image
 from training.scene import CLASS_NAMES
 
@@ -32,11 +32,11 @@ def test_the_header_says_what_it_is_and_how_good():
 
 @pytest.mark.parametrize("depth", ["sensor", "estimated", "none"])
 def test_most_large_instances_of_unseen_pictures_are_found(depth):
-    predictor = Predictor.from_checkpoint("tiny", depth_estimator="tiny" if depth == "estimated" else None)
+    model = SpdaSam.from_pretrained("tiny", depth_estimator="tiny" if depth == "estimated" else None)
     found, wanted = 0, 0
     for index in range(12):
         frame = render_image(UNSEEN_SEED, index)
-        prediction = predictor.predict(frame.rgb, frame.depth_m if depth == "sensor" else None)
+        (prediction,) = model.predict_batch([frame.rgb], [frame.depth_m if depth == "sensor" else None])
         assert prediction.depth_source == depth
         for label in range(1, len(frame.class_ids) + 1):
             truth = frame.label == label
@@ -50,6 +50,6 @@ def test_most_large_instances_of_unseen_pictures_are_found(depth):
 
 
 def test_an_empty_picture_shows_next_to_nothing():
-    predictor = Predictor.from_checkpoint("tiny", depth_estimator=None)
+    model = SpdaSam.from_pretrained("tiny", depth_estimator=None)
     water = np.full((480, 640, 3), (20, 90, 110), np.uint8)
-    assert len(predictor.predict(water).instances) <= 1
+    assert len(model.predict(water)) <= 1

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from spda_sam_core.draw import contact_sheet, draw_instances
 from spda_sam_core.instances import Instances, boxes_of_masks
-from spda_sam_core.predictor import Predictor
+from spda_sam_core.spda_sam import SpdaSam
 from training.dataset import CocoRgbdDataset, Sample, open_split
 
 DepthMode = Literal["true", "estimated", "none"]
@@ -37,7 +37,7 @@ FREE_CLASS = "object"
 
 
 def evaluate(
-    predictor: Predictor,
+    model: SpdaSam,
     dataset: CocoRgbdDataset,
     depth_mode: DepthMode = "true",
     *,
@@ -46,7 +46,7 @@ def evaluate(
     """Predict every picture and compare with the labels.
 
     Args:
-        predictor: the model to measure.
+        model: the model to measure.
         dataset: the labelled pictures, with the model's classes in the model's order.
         depth_mode: what the network sees: the depth of the data set, an estimate, or none.
         pictures: folder for one JPEG per picture: the picture, its labels, the prediction.
@@ -59,13 +59,13 @@ def evaluate(
     """
     if depth_mode not in get_args(DepthMode):
         raise ValueError(f"depth mode '{depth_mode}': choose one of {', '.join(get_args(DepthMode))}")
-    if predictor.class_names != dataset.class_names:
+    if model.class_names != dataset.class_names:
         raise ValueError(
-            f"the model's classes {predictor.class_names} are not those of the data {dataset.class_names}: "
+            f"the model's classes {model.class_names} are not those of the data {dataset.class_names}: "
             "evaluate on data with the same classes, in the same order"
         )
-    if depth_mode == "estimated" and predictor.depth_estimator is None:
-        raise ValueError("depth mode 'estimated' needs a depth estimator: load the predictor with one")
+    if depth_mode == "estimated" and model.depth_estimator is None:
+        raise ValueError("depth mode 'estimated' needs a depth estimator: load the model with one")
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
 
@@ -76,12 +76,13 @@ def evaluate(
         if depth_mode == "true" and sample.depth_m is None:
             raise ValueError(f"{sample.file_name} has no depth: choose depth mode 'estimated' or 'none'")
         start = time.perf_counter()
-        instances = predictor.predict(
-            sample.rgb,
-            sample.depth_m if depth_mode == "true" else None,
+        (prediction,) = model.predict_batch(
+            [sample.rgb],
+            [sample.depth_m if depth_mode == "true" else None],
             score_threshold=SCORE_THRESHOLD,
             estimate_depth=depth_mode == "estimated",
-        ).instances
+        )
+        instances = prediction.instances
         seconds += time.perf_counter() - start
         for result in instances.to_coco(sample.image_id):
             results.append({**result, "category_id": dataset.category_ids[result["category_id"] - 1]})
@@ -90,7 +91,7 @@ def evaluate(
     return {
         **coco_metrics(dataset.coco, results, dataset.image_ids),
         "depth": depth_mode,
-        "checkpoint_sha256": predictor.checkpoint_sha256,
+        "checkpoint_sha256": model.checkpoint_sha256,
         "score_threshold": SCORE_THRESHOLD,
         "images_per_second": len(dataset) / seconds,
     }
@@ -241,13 +242,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the metrics here")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each result")
     options = parser.parse_args(arguments)
-    predictor = Predictor.from_checkpoint(
+    model = SpdaSam.from_pretrained(
         options.checkpoint,
         device=options.device,
         depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
     )
     dataset = open_split(options.data, options.split, limit=options.limit)
-    metrics = evaluate(predictor, dataset, options.depth, pictures=options.pictures)
+    metrics = evaluate(model, dataset, options.depth, pictures=options.pictures)
     print(format_table(metrics))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)

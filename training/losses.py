@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from spda_sam_core.encoder import conv_norm_act
-from spda_sam_core.model import SpdaSam
+from spda_sam_core.network import SpdaSamNetwork
 from spda_sam_core.semantic_prompts import STRIDES, Proposals, place_centres
 from training.assignment import Assignment, assign
 
@@ -33,7 +33,7 @@ class LossWeights:
 class OneToManyHead(nn.Module):
     """Second class head, for training only: many places per instance teach the features faster than one."""
 
-    def __init__(self, model: SpdaSam) -> None:
+    def __init__(self, model: SpdaSamNetwork) -> None:
         super().__init__()
         config = model.config
         self.classes = nn.Sequential(
@@ -63,7 +63,7 @@ class Targets:
 
 
 def training_losses(
-    model: SpdaSam,
+    model: SpdaSamNetwork,
     one_to_many: OneToManyHead,
     image: Tensor,
     inverse_depth: Tensor,

@@ -47,6 +47,16 @@ def load_run(path: Path, config: Any, device: torch.device) -> dict[str, Any]:
     return state
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def current_commit() -> str:
     """Commit of this repository, "" outside one."""
     done = subprocess.run(

@@ -25,8 +25,8 @@ from tqdm import tqdm
 from spda_sam_core.checkpoint import save_checkpoint
 from spda_sam_core.config import load_model_config
 from spda_sam_core.depth_estimator import DepthEstimator
-from spda_sam_core.model import SpdaSam, build_model
-from spda_sam_core.predictor import Predictor, check_device
+from spda_sam_core.network import SpdaSamNetwork, build_network
+from spda_sam_core.spda_sam import SpdaSam, check_device
 from training.batches import Batch, TrainingBatches
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
@@ -59,7 +59,7 @@ class Trainer:
         self.config, self.device = config, device
         self.train_set, self.validation = train, validation
         # convolutions on CPU and GPU run faster with channels last
-        self.model: SpdaSam = build_model(model_config).to(device, memory_format=torch.channels_last)
+        self.model: SpdaSamNetwork = build_network(model_config).to(device, memory_format=torch.channels_last)
         self.one_to_many = OneToManyHead(self.model).to(device)
         named = [*self.model.named_parameters(), *self.one_to_many.named_parameters()]
         trained = [p for _, p in named if p.requires_grad]
@@ -151,7 +151,7 @@ class Trainer:
     def validate(self) -> dict[str, Any]:
         """Metrics of `training.evaluate` on the validation pictures, with true depth."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            metrics = evaluate(Predictor(self.model), self.validation)
+            metrics = evaluate(SpdaSam(self.model), self.validation)
         return metrics
 
     def save(self) -> None:
@@ -174,7 +174,7 @@ class Trainer:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
 
     def export(self, metrics: dict[str, Any]) -> Path:
-        """Write the model as it is now, for `Predictor` and the node."""
+        """Write the model as it is now, for `SpdaSam` and the node."""
         path = self.folder / f"spda_sam_{self.model.config.preset}.safetensors"
         metadata = {
             "metrics": metrics,

@@ -21,19 +21,19 @@ from spda_sam_core.checkpoint import (
     save_checkpoint,
 )
 from spda_sam_core.config import load_model_config
-from spda_sam_core.model import SpdaSam, build_model
+from spda_sam_core.network import SpdaSamNetwork, build_network
 
 METADATA = {"commit": "12345678", "metrics": {"mask_ap": 41.5}, "data": "seed 1", "steps": 3}
 
 
 @pytest.fixture(scope="module")
-def model() -> SpdaSam:
+def model() -> SpdaSamNetwork:
     torch.manual_seed(0)
-    return build_model(load_model_config("tiny")).eval()
+    return build_network(load_model_config("tiny")).eval()
 
 
 @pytest.fixture(scope="module")
-def original(model: SpdaSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(model: SpdaSamNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
     save_checkpoint(path, model, METADATA)
     return path
@@ -53,7 +53,7 @@ def rewrite(path: Path, **changes: str) -> None:
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, header)
 
 
-def test_round_trip_gives_the_same_weights_in_float16_precision(model: SpdaSam, original: Path) -> None:
+def test_round_trip_gives_the_same_weights_in_float16_precision(model: SpdaSamNetwork, original: Path) -> None:
     loaded, info = load_checkpoint(original)
     assert loaded.config == model.config == info.config
     assert not loaded.training
@@ -64,11 +64,11 @@ def test_round_trip_gives_the_same_weights_in_float16_precision(model: SpdaSam, 
         torch.testing.assert_close(tensor, expected[name].half().to(tensor.dtype), rtol=0, atol=0)
 
 
-def test_round_trip_gives_the_same_outputs(model: SpdaSam, original: Path) -> None:
+def test_round_trip_gives_the_same_outputs(model: SpdaSamNetwork, original: Path) -> None:
     size = model.config.input_size
     torch.manual_seed(1)
     inputs = torch.randn(1, 3, size, size), torch.rand(1, 1, size, size), torch.ones(1, 1, size, size)
-    rounded = build_model(model.config).eval()
+    rounded = build_network(model.config).eval()
     rounded.load_state_dict(
         {k: v.half().float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     )
@@ -77,7 +77,7 @@ def test_round_trip_gives_the_same_outputs(model: SpdaSam, original: Path) -> No
             torch.testing.assert_close(ours, theirs)
 
 
-def test_weights_are_float16_on_disk(model: SpdaSam, original: Path) -> None:
+def test_weights_are_float16_on_disk(model: SpdaSamNetwork, original: Path) -> None:
     with safe_open(str(original), "pt") as stored:
         for name, tensor in model.state_dict().items():
             assert stored.get_tensor(name).dtype == (torch.half if tensor.is_floating_point() else tensor.dtype)
@@ -94,8 +94,8 @@ def test_sha256_is_that_of_the_file(original: Path) -> None:
     assert load_checkpoint(original)[1].sha256 == file_sha256(original) == expected
 
 
-def test_values_too_large_for_float16_survive(model: SpdaSam, tmp_path: Path) -> None:
-    big = build_model(model.config)
+def test_values_too_large_for_float16_survive(model: SpdaSamNetwork, tmp_path: Path) -> None:
+    big = build_network(model.config)
     name, parameter = next(iter(big.named_parameters()))
     with torch.no_grad():
         parameter.view(-1)[0] = 1e6
@@ -104,9 +104,9 @@ def test_values_too_large_for_float16_survive(model: SpdaSam, tmp_path: Path) ->
     assert loaded.get_parameter(name).view(-1)[0] == 1e6
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rubbish(model: SpdaSam, file: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(model: SpdaSamNetwork, file: Path) -> None:
     before = file.read_bytes()
-    broken = build_model(model.config)
+    broken = build_network(model.config)
     name, parameter = next(iter(broken.named_parameters()))
     with torch.no_grad():
         parameter.view(-1)[0] = torch.nan
@@ -116,7 +116,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(model: SpdaSam, file:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_metadata_cannot_overwrite_the_format(model: SpdaSam, tmp_path: Path) -> None:
+def test_metadata_cannot_overwrite_the_format(model: SpdaSamNetwork, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\['preset'\] are written by save_checkpoint"):
         save_checkpoint(tmp_path / "x.safetensors", model, {"preset": "huge"})
 
@@ -183,7 +183,7 @@ def test_another_preset_is_refused_by_name(file: Path) -> None:
         load_checkpoint(file, preset="base")
 
 
-def test_weights_of_another_configuration(model: SpdaSam, file: Path) -> None:
+def test_weights_of_another_configuration(model: SpdaSamNetwork, file: Path) -> None:
     weights = safetensors.torch.load_file(file)
     name, _ = next(model.named_parameters())
     header = read_header(file)

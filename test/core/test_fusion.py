@@ -9,7 +9,7 @@ import torch
 
 from spda_sam_core.config import load_model_config
 from spda_sam_core.fusion import C2FFM, local_variation
-from spda_sam_core.model import build_model
+from spda_sam_core.network import build_network
 
 CONFIG = load_model_config("tiny")
 SIDES = (96, 48, 24)
@@ -30,7 +30,7 @@ def randomise(module):
     return module.eval()
 
 
-@pytest.mark.parametrize(("coarse", "fine"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(("coarse", "fine"), [(True, True), (True, False), (False, True), (False, False)])
 def test_untrained_fusion_leaves_rgb_features_exactly(taps, coarse, fine):
     rgb, *rest = taps
     fused = C2FFM(dataclasses.replace(CONFIG, fusion_coarse=coarse, fusion_fine=fine)).eval()(rgb, *rest)
@@ -58,7 +58,7 @@ def test_each_part_can_be_switched_off(taps, part):
 
 
 def test_rgb_only_model_has_no_depth_weights():
-    model = build_model(dataclasses.replace(CONFIG, use_depth=False)).eval()
+    model = build_network(dataclasses.replace(CONFIG, use_depth=False)).eval()
     assert not [n for n, _ in model.named_parameters() if n.startswith(("depth_path", "fusion"))]
     image, valid = torch.randn(1, 3, 384, 384), torch.ones(1, 1, 384, 384)
     near, far = (model(image, valid * d, valid).mask_logits for d in (0.2, 0.8))

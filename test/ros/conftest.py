@@ -8,7 +8,7 @@ from node_bench import NodeProcess, Robot, free_domain
 
 from spda_sam_core.checkpoint import save_checkpoint
 from spda_sam_core.config import load_model_config
-from spda_sam_core.model import build_model
+from spda_sam_core.network import build_network
 
 FAST = {"depth_estimator": "none", "depth_policy": "rgb_only", "score_threshold": 0.0, "device": "cpu"}
 """No estimator to load, and detections from random weights."""
@@ -18,7 +18,7 @@ FAST = {"depth_estimator": "none", "depth_policy": "rgb_only", "score_threshold"
 def tiny_checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random_tiny.safetensors"
-    save_checkpoint(path, build_model(load_model_config("tiny")), {})
+    save_checkpoint(path, build_network(load_model_config("tiny")), {})
     return path
 
 

@@ -1,4 +1,4 @@
-"""What one image and the depth at hand lead to, with a predictor that records what it is asked."""
+"""What one image and the depth at hand lead to, with a model that records what it is asked."""
 
 import re
 from array import array
@@ -22,20 +22,21 @@ CLASSES = ("anode", "ship_hull")
 STAMP_S = 100
 
 
-class Predictor:
+class SpdaSam:
     """Finds one anode in the left half and one hull in the right."""
 
     def __init__(self):
         self.calls = []
 
-    def predict(self, rgb, depth_m=None, *, score_threshold, estimate_depth):
+    def predict_batch(self, images, depths_m, *, score_threshold, estimate_depth):
+        (rgb,), (depth_m,) = images, depths_m
         self.calls.append(SimpleNamespace(rgb=rgb, depth_m=depth_m, score=score_threshold, estimate=estimate_depth))
         masks = np.zeros((2, *rgb.shape[:2]), bool)
         masks[0, :, : WIDTH // 2] = True
         masks[1, :, WIDTH // 2 :] = True
         boxes = np.zeros((2, 4), np.float32)
         found = Instances(masks, boxes, np.array([0.9, 0.8], np.float32), np.array([0, 1]), CLASSES)
-        return SimpleNamespace(instances=found, depth=None, depth_source="none", stage_ms={"model": 1.0})
+        return [SimpleNamespace(instances=found, depth=None, depth_source="none", stage_ms={"model": 1.0})]
 
 
 def header(stamp_s=STAMP_S, frame_id="camera"):
@@ -54,8 +55,8 @@ def depth(metres=2.0, height=HEIGHT, width=WIDTH, encoding="32FC1", **options):
 
 class Bench:
     def __init__(self, depth_message=None, **settings):
-        self.predictor, self.pairing = Predictor(), DepthPairing()
-        self.segmenter = Segmenter(self.predictor, self.pairing)
+        self.model, self.pairing = SpdaSam(), DepthPairing()
+        self.segmenter = Segmenter(self.model, self.pairing)
         self.settings = Settings(**settings)
         if depth_message is not None:
             self.pairing.add_depth(depth_message)
@@ -68,7 +69,7 @@ class Bench:
 def test_depth_of_the_moment_reaches_the_network_in_metres():
     bench = Bench(depth(2.5))
     result = bench.segment()
-    np.testing.assert_array_equal(bench.predictor.calls[0].depth_m, np.full((HEIGHT, WIDTH), 2.5, np.float32))
+    np.testing.assert_array_equal(bench.model.calls[0].depth_m, np.full((HEIGHT, WIDTH), 2.5, np.float32))
     assert result.sensor_depth.skew_s == 0
     assert result.sensor_depth.valid_percent == 100
     assert result.no_depth is None
@@ -109,13 +110,13 @@ def test_unusable_depth_leads_to_what_the_policy_says(case, policy):
         with pytest.raises(Dropped, match=re.escape(text)) as error:
             bench.segment()
         assert error.value.reason == "no_depth"
-        assert not bench.predictor.calls
+        assert not bench.model.calls
         return
     result = bench.segment()
     assert result.no_depth.reason == case.split(",")[0]
     assert text in str(result.no_depth)
-    assert bench.predictor.calls[0].depth_m is None
-    assert bench.predictor.calls[0].estimate is (policy == "estimate")
+    assert bench.model.calls[0].depth_m is None
+    assert bench.model.calls[0].estimate is (policy == "estimate")
 
 
 def test_registration_is_named_as_the_cure():
@@ -130,7 +131,7 @@ def test_an_image_beyond_max_age_is_dropped_before_any_work():
     assert error.value.reason == "too_old"
     bench.segment(now_s=STAMP_S + 0.4)
     bench.segment(now_s=STAMP_S - 1000)  # from the future: a clock problem, but not an old image
-    assert len(bench.predictor.calls) == 2
+    assert len(bench.model.calls) == 2
 
 
 def test_without_max_age_any_stamp_is_segmented():
@@ -148,7 +149,7 @@ def test_a_malformed_image_is_dropped_with_the_reason():
 def test_settings_reach_the_network_and_classes_are_filtered():
     bench = Bench(score_threshold=0.45, class_filter=("ship_hull",))
     result = bench.segment()
-    assert bench.predictor.calls[0].score == 0.45
+    assert bench.model.calls[0].score == 0.45
     assert [result.instances.class_names[i] for i in result.instances.class_ids] == ["ship_hull"]
     assert len(result.prediction.instances) == 2
 
@@ -162,7 +163,7 @@ def test_compressed_images_and_depth():
     bench = Bench(compressed_depth)
     result = bench.segment(CompressedImage(header=header(), format="png", data=data))
     assert result.rgb.shape == (HEIGHT, WIDTH, 3)
-    assert bench.predictor.calls[0].depth_m[0, 0] == pytest.approx(1.5)
+    assert bench.model.calls[0].depth_m[0, 0] == pytest.approx(1.5)
 
 
 def test_each_image_may_have_another_size():

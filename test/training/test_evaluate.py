@@ -17,8 +17,8 @@ from pycocotools.coco import COCO
 from spda_sam_core.checkpoint import file_sha256, save_checkpoint
 from spda_sam_core.config import load_model_config
 from spda_sam_core.instances import Instances, boxes_of_masks
-from spda_sam_core.model import build_model
-from spda_sam_core.predictor import Prediction
+from spda_sam_core.network import build_network
+from spda_sam_core.spda_sam import Prediction
 from training.dataset import CocoRgbdDataset
 from training.evaluate import coco_metrics, evaluate, format_table, main
 from training.scene import CLASS_NAMES
@@ -176,7 +176,7 @@ def test_agnostic_equals_labels_and_results_with_their_classes_merged(seed: int)
 
 
 class Oracle:
-    """Stands for a predictor: finds the first label of a picture whose index it reads from the pixels."""
+    """Stands for a model: finds the first label of a picture whose index it reads from the pixels."""
 
     class_names = NAMES
     checkpoint_sha256 = "abc"
@@ -185,11 +185,14 @@ class Oracle:
     def __init__(self) -> None:
         self.calls: list[tuple[bool, bool]] = []
 
-    def predict(self, rgb: np.ndarray, depth_m: np.ndarray | None, **options: Any) -> Prediction:
+    def predict_batch(
+        self, images: list[np.ndarray], depths_m: list[np.ndarray | None], **options: Any
+    ) -> list[Prediction]:
+        (rgb,), (depth_m,) = images, depths_m
         self.calls.append((depth_m is not None, options["estimate_depth"]))
         assert options["score_threshold"] < 0.01
         masks = [[(A, 0, 0.9)], [(C, 2, 0.8)]]
-        return Prediction(instances(masks[int(rgb[0, 0, 0])]), None, "none", {})
+        return [Prediction(instances(masks[int(rgb[0, 0, 0])]), None, "none", {})]
 
 
 @pytest.fixture
@@ -270,7 +273,7 @@ def test_the_command_writes_the_numbers_as_json(tmp_path: Path, capsys: pytest.C
         "splits: {val: {seed: 2, n_images: 2}}\n"
     )
     checkpoint = tmp_path / "model.safetensors"
-    save_checkpoint(checkpoint, build_model(load_model_config("tiny")), {})
+    save_checkpoint(checkpoint, build_network(load_model_config("tiny")), {})
     command = f"--data {data} --split val --checkpoint {checkpoint} --depth {depth} --limit 2 --device cpu"
     main([*command.split(), "--json", str(tmp_path / "out" / "val.json")])
     metrics = json.loads((tmp_path / "out" / "val.json").read_text())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spda_sam_core.config import load_model_config
-from spda_sam_core.model import build_model
+from spda_sam_core.network import build_network
 from spda_sam_core.semantic_prompts import Proposals
 from training.assignment import Assignment
 from training.losses import (
@@ -39,7 +39,7 @@ def targets_of(*rectangles, size=384):
 def test_every_trained_parameter_gets_a_gradient(switched_off):
     torch.manual_seed(0)
     config = CONFIG if switched_off is None else dataclasses.replace(CONFIG, **{switched_off: False})
-    model = build_model(config).train()
+    model = build_network(config).train()
     with torch.no_grad():  # branches that start at zero pass no gradient on before the first step
         for parameter in model.parameters():
             if parameter.requires_grad and not parameter.any():
@@ -68,7 +68,7 @@ def test_every_trained_parameter_gets_a_gradient(switched_off):
 
 def test_pictures_without_instances_give_finite_losses():
     torch.manual_seed(0)
-    model = build_model(CONFIG).train()
+    model = build_network(CONFIG).train()
     empty = targets_of()
     losses = training_losses(
         model,

@@ -1,8 +1,9 @@
-"""`Predictor`: an image and, where there is one, its depth in; instances out. The node and tools call it."""
+"""`SpdaSam`: an image and, where there is one, its depth in; instances out. The node and all tools call it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -14,15 +15,15 @@ from numpy.typing import NDArray
 from spda_sam_core.checkpoint import load_checkpoint
 from spda_sam_core.depth import NormalisedDepth, normalise_depth, normalise_inverse_depth
 from spda_sam_core.instances import Instances
-from spda_sam_core.model import SpdaSam
+from spda_sam_core.network import SpdaSamNetwork
 from spda_sam_core.postprocess import postprocess
-from spda_sam_core.preprocess import Letterbox, check_rgb, prepare
+from spda_sam_core.preprocess import Letterbox, check_depth, check_rgb, prepare
 
 DepthSource = Literal["sensor", "estimated", "none"]
 
 
 class EstimatesDepth(Protocol):
-    """What the predictor needs of a depth estimator; `DepthEstimator` is one."""
+    """What `SpdaSam` needs of a depth estimator; `DepthEstimator` is one."""
 
     def estimate(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) uint8 to (H, W) float32 relative inverse depth."""
@@ -30,13 +31,13 @@ class EstimatesDepth(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one image.
+    """What was found in one image, and how it came about.
 
     Attributes:
         instances: masks, boxes, scores and classes at the size of the image.
         depth: the depth that the network saw, at the size of the image; None where it saw none.
         depth_source: where that depth came from.
-        stage_ms: milliseconds spent in "depth", "preprocess", "model" and "postprocess".
+        stage_ms: milliseconds spent in "depth", "preprocess", "model" and "postprocess"; of a batch, its share.
     """
 
     instances: Instances
@@ -45,37 +46,37 @@ class Prediction:
     stage_ms: dict[str, float]
 
 
-class Predictor:
-    """A model, its depth estimator, and the way from image to instances. One thread at a time.
+class SpdaSam:
+    """The network, its depth estimator, and the way from image to instances. One thread at a time.
 
     Args:
-        model: put into evaluation mode here; runs on the device that it is on.
+        network: put into evaluation mode here; runs on the device that it is on.
         depth_estimator: stands in where no depth is given; None: never estimate.
-        checkpoint_sha256: hash of the model's file, empty where it has none.
+        checkpoint_sha256: hash of the network's file, empty where it has none.
     """
 
     def __init__(
-        self, model: SpdaSam, *, depth_estimator: EstimatesDepth | None = None, checkpoint_sha256: str = ""
+        self, network: SpdaSamNetwork, *, depth_estimator: EstimatesDepth | None = None, checkpoint_sha256: str = ""
     ) -> None:
-        self.model = model.eval()
+        self.network = network.eval()
         self.depth_estimator = depth_estimator
         self.checkpoint_sha256 = checkpoint_sha256
 
     @classmethod
-    def from_checkpoint(
+    def from_pretrained(
         cls,
         checkpoint: str | Path = "tiny",
         *,
         device: str = "cpu",
         depth_estimator: str | None = "tiny",
         preset: str | None = None,
-    ) -> Predictor:
-        """Load the model and its depth estimator.
+    ) -> SpdaSam:
+        """Load the network and its depth estimator.
 
         Args:
             checkpoint: a file, or the preset of a shipped checkpoint.
             device: "cpu", "cuda" or "cuda:<n>".
-            depth_estimator: a file, or the name of a shipped estimator; None: never estimate.
+            depth_estimator: what `DepthEstimator.from_pretrained` takes; None: never estimate.
             preset: refuse a checkpoint of another preset.
 
         Raises:
@@ -83,31 +84,30 @@ class Predictor:
             ValueError: a device that this machine or this build of torch does not have.
         """
         target = check_device(device)
-        model, info = load_checkpoint(checkpoint, target, preset=preset)
+        network, info = load_checkpoint(checkpoint, target, preset=preset)
         estimator: EstimatesDepth | None = None
         if depth_estimator is not None:
             # here, because it brings transformers along, which costs seconds
             from spda_sam_core.depth_estimator import DepthEstimator
 
             estimator = DepthEstimator.from_pretrained(depth_estimator, device)
-        return cls(model, depth_estimator=estimator, checkpoint_sha256=info.sha256)
+        return cls(network, depth_estimator=estimator, checkpoint_sha256=info.sha256)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, indexed by class id."""
-        return self.model.config.class_names
+        return self.network.config.class_names
 
     @property
     def input_size(self) -> int:
         """Side of the network's input in pixels."""
-        return self.model.config.input_size
+        return self.network.config.input_size
 
     @property
     def preset(self) -> str:
-        """Name of the model's preset."""
-        return self.model.config.preset
+        """Name of the network's preset."""
+        return self.network.config.preset
 
-    @torch.inference_mode()
     def predict(
         self,
         rgb: NDArray[np.uint8],
@@ -115,52 +115,91 @@ class Predictor:
         *,
         score_threshold: float = 0.3,
         estimate_depth: bool = True,
-    ) -> Prediction:
+    ) -> Instances:
         """Find the instances in one image.
 
         Args:
-            rgb: (H, W, 3) uint8, R G B.
+            rgb: (H, W, 3) uint8, R G B; of OpenCV's B G R take `bgr[..., ::-1]`.
             depth_m: (H, W) float32 metres registered to the image; <= 0, NaN and inf are unknown. Without a
                 single known pixel it counts as missing.
             score_threshold: the lowest score to return, 0..1.
             estimate_depth: estimate missing depth, if there is an estimator; else the network sees none.
 
         Returns:
-            The instances and how they came about.
+            The instances, best first.
 
         Raises:
-            TypeError: `rgb` is not uint8, or depth is not floating point.
-            ValueError: shapes that do not fit, or an image without pixels.
+            TypeError: `rgb` is no uint8 array, or depth no array of floating point.
+            ValueError: shapes that do not fit, an image without pixels, or a threshold out of range.
         """
-        check_rgb(rgb)
+        found = self.predict_batch([rgb], [depth_m], score_threshold=score_threshold, estimate_depth=estimate_depth)
+        return found[0].instances
+
+    @torch.inference_mode()
+    def predict_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        depths_m: Sequence[NDArray[np.float32] | None] | None = None,
+        *,
+        score_threshold: float = 0.3,
+        estimate_depth: bool = True,
+    ) -> list[Prediction]:
+        """Find the instances in several images, of any sizes, in one pass of the network.
+
+        Args:
+            images: as `rgb` of `predict`.
+            depths_m: one per image, as `depth_m` of `predict`; None: no image has depth.
+            score_threshold: see `predict`.
+            estimate_depth: see `predict`.
+
+        Returns:
+            One per image. Instances equal those of `predict` up to the rounding of larger sums.
+
+        Raises:
+            TypeError: as `predict`.
+            ValueError: as `predict`; or another number of depths than of images.
+        """
+        given = [None] * len(images) if depths_m is None else list(depths_m)
+        if len(given) != len(images):
+            raise ValueError(f"{len(images)} images, but {len(given)} depths: give one per image, None where unknown")
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f"score_threshold {score_threshold} must lie in 0..1")
+        for rgb, depth_m in zip(images, given, strict=True):  # before anything costly runs
+            check_rgb(rgb)
+            if depth_m is not None:
+                check_depth(depth_m, (rgb.shape[0], rgb.shape[1]))
+        if not images:
+            return []
         start = time.perf_counter()
-        depth, source = self._depth(rgb, depth_m, estimate_depth)
+        depths = [self._depth(rgb, depth_m, estimate_depth) for rgb, depth_m in zip(images, given, strict=True)]
         with_depth = time.perf_counter()
-        inputs = prepare(rgb, depth, self.input_size)
+        inputs = [prepare(rgb, depth, self.input_size) for rgb, (depth, _) in zip(images, depths, strict=True)]
+        stacked = [torch.cat(tensors) for tensors in zip(*inputs, strict=True)]  # (B, 3, S, S), (B, 1, S, S) twice
         prepared = time.perf_counter()
-        device = next(self.model.parameters()).device
-        output = self.model(*(tensor.to(device) for tensor in inputs))
+        device = next(self.network.parameters()).device
+        output = self.network(*(tensor.to(device) for tensor in stacked))
         masks, classes, iou = (
-            tensor[0].float().cpu().numpy()  # waits for a GPU to finish
+            tensor.float().cpu().numpy()  # waits for a GPU to finish
             for tensor in (output.mask_logits, output.class_logits, output.predicted_iou)
         )
         inferred = time.perf_counter()
-        instances = postprocess(
-            masks,
-            classes,
-            iou,
-            letterbox=Letterbox(rgb.shape[0], rgb.shape[1], self.input_size),
-            class_names=self.class_names,
-            score_threshold=score_threshold,
-        )
-        end = time.perf_counter()
-        stage_ms = {
-            "depth": (with_depth - start) * 1e3,
-            "preprocess": (prepared - with_depth) * 1e3,
-            "model": (inferred - prepared) * 1e3,
-            "postprocess": (end - inferred) * 1e3,
-        }
-        return Prediction(instances, depth, source, stage_ms)
+        instances = [
+            postprocess(
+                masks[i],
+                classes[i],
+                iou[i],
+                letterbox=Letterbox(rgb.shape[0], rgb.shape[1], self.input_size),
+                class_names=self.class_names,
+                score_threshold=score_threshold,
+            )
+            for i, rgb in enumerate(images)
+        ]
+        times = (start, with_depth, prepared, inferred, time.perf_counter())
+        stages = ("depth", "preprocess", "model", "postprocess")
+        stage_ms = {name: (times[i + 1] - times[i]) * 1e3 / len(images) for i, name in enumerate(stages)}
+        return [
+            Prediction(found, depth, source, stage_ms) for found, (depth, source) in zip(instances, depths, strict=True)
+        ]
 
     def _depth(
         self, rgb: NDArray[np.uint8], depth_m: NDArray[np.float32] | None, estimate: bool

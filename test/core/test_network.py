@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spda_sam_core.config import load_model_config, model_config_from_dict
-from spda_sam_core.model import build_model
+from spda_sam_core.network import build_network
 
 CONFIG = load_model_config("tiny")
 
@@ -20,7 +20,7 @@ def inputs(batch):
 
 def test_a_batch_gives_what_its_images_give_alone():
     torch.manual_seed(0)
-    model = build_model(CONFIG).eval()
+    model = build_network(CONFIG).eval()
     image, inverse_depth, valid = inputs(2)
     with torch.no_grad():
         together = model(image, inverse_depth, valid)
@@ -34,8 +34,8 @@ def test_a_batch_gives_what_its_images_give_alone():
 
 def test_second_pass_changes_the_masks_and_can_be_switched_off():
     torch.manual_seed(0)
-    two = build_model(CONFIG).eval()
-    one = build_model(dataclasses.replace(CONFIG, use_spatial_prompts=False)).eval()
+    two = build_network(CONFIG).eval()
+    one = build_network(dataclasses.replace(CONFIG, use_spatial_prompts=False)).eval()
     one.load_state_dict(two.state_dict())
     with torch.no_grad():
         out_two, out_one = (model(*inputs(1)) for model in (two, one))
@@ -50,7 +50,6 @@ def test_second_pass_changes_the_masks_and_can_be_switched_off():
         ({"class_names": ("a", "a")}, r"class_names \('a', 'a'\) must be distinct"),
         ({"num_proposals": 0}, r"num_proposals 0 must lie in 1\.\.3024"),
         ({"width": 100}, "width 100 must be a multiple of 16"),
-        ({"fusion_coarse": False, "fusion_fine": False}, "use_depth needs fusion_coarse or fusion_fine"),
         ({"num_proposal": 3}, "unknown key 'num_proposal': did you mean 'num_proposals'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`SpdaSam`: the whole network. `forward` is the map; each line is one block, in its own file."""
+"""`SpdaSamNetwork`: the whole network. `forward` is the map; each line is one block, in its own file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Segmentation(NamedTuple):
     predicted_iou: tuple[Tensor, ...]
 
 
-class SpdaSam(nn.Module):
+class SpdaSamNetwork(nn.Module):
     """SPDA-SAM (Shang et al., arXiv 2602.06335), reconstructed: see docs/design.md for what is our reading."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -109,6 +109,6 @@ class SpdaSam(nn.Module):
         return Segmentation((mask1, mask2), (iou1, iou2))
 
 
-def build_model(config: ModelConfig) -> SpdaSam:
+def build_network(config: ModelConfig) -> SpdaSamNetwork:
     """An untrained model; its weights depend on torch's random state."""
-    return SpdaSam(config)
+    return SpdaSamNetwork(config)

@@ -1,0 +1,185 @@
+"""Switch blocks off, train each variant with the same budget, and put their AP into one table.
+
+python -m training.ablate --config config/ablation.yaml     # begin, or go on where it stopped
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict
+from spda_sam_core.spda_sam import SpdaSam, check_device
+from training.dataset import CocoRgbdDataset, open_split
+from training.evaluate import evaluate
+from training.run_files import write_text
+from training.train import Trainer, train
+from training.train_config import TrainConfig, load_train_config
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant.
+
+    Attributes:
+        name: folder name of its runs.
+        title: what the table calls it.
+        seeds: number of runs, with seeds 0, 1, ...
+        model: fields of `ModelConfig` that differ from the base run's model.
+    """
+
+    name: str
+    title: str
+    seeds: int
+    model: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A set of variants of one training run.
+
+    Attributes:
+        train: YAML of the run that all rows share.
+        output: folder of the runs.
+        rows: the variants.
+    """
+
+    train: str
+    output: str
+    rows: tuple[Row, ...]
+
+    def runs(self) -> Iterator[tuple[Row, int]]:
+        """Row and seed of each run; every row once before any row twice, so that a table can be had early."""
+        for seed in range(max(row.seeds for row in self.rows)):
+            yield from ((row, seed) for row in self.rows if seed < row.seeds)
+
+
+def load_ablation(path: Path) -> Ablation:
+    """Read a YAML file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an unknown or a missing key, no row, two rows of one name, or a row whose model cannot be.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file: see config/ablation.yaml for an example")
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    check_keys(f"{path}", data, Ablation)
+    for entry in data["rows"]:
+        check_keys(f"{path}, rows", entry, Row)
+    rows = tuple(Row(**entry) for entry in data["rows"])
+    names = [row.name for row in rows]
+    if not rows or len(set(names)) < len(names):
+        raise ValueError(f"{path}: rows are named {names}: give at least one, and each its own name")
+    ablation = Ablation(data["train"], data["output"], rows)
+    base = load_model_config(load_train_config(ablation.train).model)
+    for row in rows:
+        model_config_from_dict({**dataclasses.asdict(base), **row.model}, f"{path}, row {row.name}")
+    return ablation
+
+
+def run(
+    row: Row,
+    seed: int,
+    base: TrainConfig,
+    folder: Path,
+    splits: Mapping[str, CocoRgbdDataset],
+    *,
+    device: torch.device,
+    workers: int,
+) -> dict[str, Any]:
+    """Train and measure one variant; what is already done of it is not done again.
+
+    Args:
+        row: the variant.
+        seed: of initial weights, order and augmentation.
+        base: the run that all rows share.
+        folder: of this run: the model's YAML, TensorBoard, checkpoints, `result.json`.
+        splits: "train", "val" to watch training with, "test" to measure on afterwards.
+        device: where to compute.
+        workers: processes that prepare batches.
+
+    Returns:
+        What `training.evaluate.evaluate` gives, and `parameters`, `training_seconds`.
+    """
+    result = folder / "result.json"
+    if result.exists():
+        done: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        return done
+    folder.mkdir(parents=True, exist_ok=True)
+    model = {**dataclasses.asdict(load_model_config(base.model)), **row.model}
+    listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
+    write_text(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False))
+    config = dataclasses.replace(base, model=str(folder / "model.yaml"), output=str(folder), seed=seed)
+    trainer = Trainer(config, splits["train"], splits["val"], device)
+    if trainer.resume_path.exists():
+        trainer.resume()
+    model = SpdaSam.from_pretrained(train(trainer, workers=workers), device=str(device))
+    metrics = evaluate(model, splits["test"], "true" if trainer.model.config.use_depth else "none")
+    metrics["parameters"] = sum(p.numel() for p in trainer.model.parameters())
+    metrics["training_seconds"] = round(trainer.seconds)
+    write_text(result, json.dumps(metrics, indent=2) + "\n")
+    return metrics
+
+
+def format_table(ablation: Ablation, results: Mapping[tuple[str, int], Mapping[str, Any]]) -> str:
+    """Markdown: a line per row that has at least one result; the mean over its seeds, and their range."""
+    lines = [
+        "| variant | seeds | mask AP | lowest to highest | AP75 | class-agnostic AP | parameters |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in ablation.rows:
+        runs = [results[row.name, seed] for seed in range(row.seeds) if (row.name, seed) in results]
+        if not runs:
+            continue
+        ap, ap75, agnostic = (_mean(runs, key) for key in ("mask_ap", "mask_ap75", "mask_ap_agnostic"))
+        low, high = (pick(r["mask_ap"] for r in runs) for pick in (min, max))
+        span = f"{low:.1f} to {high:.1f}" if len(runs) > 1 else ""
+        size = f"{runs[0]['parameters'] / 1e6:.2f} M"
+        lines.append(f"| {row.title} | {len(runs)} | {ap:.1f} | {span} | {ap75:.1f} | {agnostic:.1f} | {size} |")
+    return "\n".join(lines)
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], key: str) -> float:
+    return float(sum(run[key] for run in runs) / len(runs))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train the variants of a model with the same budget and compare them; print and write <output>/table.md."""
+    parser = argparse.ArgumentParser(
+        description=main.__doc__, epilog="Stop it at any time: the same command goes on where it was."
+    )
+    parser.add_argument("--config", type=Path, default=Path("config/ablation.yaml"), help="default: %(default)s")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: 1)")
+    parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
+    options = parser.parse_args(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    ablation = load_ablation(options.config)
+    base = load_train_config(ablation.train)
+    splits = {
+        "train": open_split(base.data, "train"),
+        "val": open_split(base.data, "val", limit=base.n_validation),
+        "test": open_split(base.data, "val"),
+    }
+    device = check_device(options.device)
+    results: dict[tuple[str, int], dict[str, Any]] = {}
+    for row, seed in ablation.runs():
+        folder = Path(ablation.output) / f"{row.name}-{seed}"
+        print(f"{row.title}, seed {seed}: {folder}")
+        results[row.name, seed] = run(row, seed, base, folder, splits, device=device, workers=options.workers)
+        write_text(Path(ablation.output) / "table.md", format_table(ablation, results) + "\n")
+    print(format_table(ablation, results))
+
+
+if __name__ == "__main__":
+    main()
