@@ -40,10 +40,11 @@ setup(
         "pyyaml>=5.4",
         "safetensors>=0.4,<1",
         "segment-anything==1.0",
+        "timm>=1.0.21,<2",
         "torch>=2.2,<3",
         "torchvision>=0.17,<1",
         "tqdm>=4.60",
-        "transformers>=4.45,<6",
+        "transformers>=4.49,<6",
     ],
     extras_require={
         "train": [

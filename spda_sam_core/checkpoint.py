@@ -1,13 +1,13 @@
-"""Checkpoints: safetensors with weights in float16, and a JSON header that rebuilds the model. No pickle.
+"""Checkpoints: safetensors with weights in float16, and a JSON header that rebuilds the network. No pickle.
 
 Header: `format` and `preset` are text; `config` (the `ModelConfig`) and whatever the writer adds, such as
-`metrics`, `data` and `commit`, are JSON.
+`metrics`, `data` and `commit`, are JSON. On a pretrained base the file is a delta: it holds what was trained, and
+`base` has name and SHA-256 of the official file that is needed beside it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -20,18 +20,17 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from spda_sam_core.base import Base, load_base, load_trained_state, trained_state
 from spda_sam_core.config import ModelConfig, model_config_from_dict
+from spda_sam_core.files import CheckpointError, file_sha256, read_header, write_safetensors
 from spda_sam_core.network import SpdaSamNetwork, build_network
+from spda_sam_core.weights import find_weights
 
 FORMAT = "spda_sam/1"
 FOLDER_VARIABLE = "SPDA_SAM_CHECKPOINTS"
 """Environment variable: a folder that is searched first for checkpoints given by name."""
 
-_RESERVED = ("format", "preset", "config")
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be used; the message has its path, what is wrong, and the fix."""
+_RESERVED = ("format", "preset", "config", "base")
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,20 @@ class CheckpointInfo:
         path: the file.
         sha256: hash of the whole file, hexadecimal.
         config: the model's configuration; its `preset` and `class_names` are those of the checkpoint.
+        base: the pretrained base, None where the checkpoint needs none.
         metadata: all other header entries.
     """
 
     path: Path
     sha256: str
     config: ModelConfig
+    base: Base | None
     metadata: dict[str, Any]
 
 
-def save_checkpoint(path: str | Path, model: SpdaSamNetwork, metadata: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: str | Path, model: SpdaSamNetwork, metadata: Mapping[str, Any], *, base: Base | None = None
+) -> None:
     """Write a checkpoint; the file appears whole or not at all.
 
     Args:
@@ -59,6 +62,7 @@ def save_checkpoint(path: str | Path, model: SpdaSamNetwork, metadata: Mapping[s
         model: its floating point weights are stored in float16 (float32 where float16 overflows), all other
             tensors as they are.
         metadata: further header entries, anything that JSON can hold.
+        base: what `load_base` gave, for a model on a pretrained base; its weights are left out.
 
     Raises:
         CheckpointError: weights that are not finite.
@@ -72,21 +76,11 @@ def save_checkpoint(path: str | Path, model: SpdaSamNetwork, metadata: Mapping[s
     header["format"] = FORMAT
     header["preset"] = model.config.preset
     header["config"] = json.dumps(dataclasses.asdict(model.config))
-    weights = {name: _to_disk(name, tensor, path) for name, tensor in model.state_dict().items()}
+    if base is not None:
+        header["base"] = json.dumps(base._asdict())
+    assert (base is not None) == model.config.pretrained
+    weights = {name: _to_disk(name, tensor, path) for name, tensor in trained_state(model).items()}
     write_safetensors(path, weights, header)
-
-
-def write_safetensors(path: Path, weights: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write weights and header; the file appears whole or not at all, even if the power fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(safetensors.torch.save(weights, header))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(
@@ -103,8 +97,8 @@ def load_checkpoint(
         The model in float32, in evaluation mode, and what the header says.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint of this kind, truncated, of another preset, or weights
-            that do not fit the configuration.
+        CheckpointError: no such file, not a checkpoint of this kind, truncated, of another preset, weights
+            that do not fit the configuration, or a base that is missing or not the one trained on.
     """
     path = find_checkpoint(checkpoint, prefix="spda_sam")
     if preset is None and is_name(checkpoint):
@@ -122,6 +116,7 @@ def load_checkpoint(
         )
     try:
         config = model_config_from_dict(json.loads(header["config"]))
+        base = Base(**json.loads(header["base"])) if config.pretrained else None
         metadata = {key: json.loads(text) for key, text in header.items() if key not in _RESERVED}
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -129,16 +124,28 @@ def load_checkpoint(
             "software; train again or use that version"
         ) from error
     model = build_network(config)
+    if base is not None:
+        _load_same_base(model, base, path)
     try:
         weights = safetensors.torch.load_file(path)
-        model.load_state_dict({name: _to_memory(tensor) for name, tensor in weights.items()})
+        load_trained_state(model, {name: _to_memory(tensor) for name, tensor in weights.items()})
     except (SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its weights do not fit its config, preset {config.preset!r} ({_shorten(error)}): "
             "it was written by another version of this software; train again or use that version"
         ) from error
     model.to(device).eval()
-    return model, CheckpointInfo(path, file_sha256(path), config, metadata)
+    return model, CheckpointInfo(path, file_sha256(path), config, base, metadata)
+
+
+def _load_same_base(model: SpdaSamNetwork, base: Base, path: Path) -> None:
+    file = find_weights(base.name)
+    found = load_base(model, file)
+    if found != base:
+        raise CheckpointError(
+            f"{path}: was trained on {base.name} with SHA-256 {base.sha256[:12]}, but {file} has {found.sha256[:12]}: "
+            f"give that file, or train again on this one"
+        )
 
 
 def is_name(checkpoint: str | Path) -> bool:
@@ -186,45 +193,6 @@ def _folders() -> list[Path]:
     folders += [p / "share/spda_sam_ros/checkpoints" for p in here.parents if (p / "share").is_dir()]
     first = os.environ.get(FOLDER_VARIABLE)
     return [Path(first), *folders] if first else folders
-
-
-def read_header(path: Path) -> dict[str, str]:
-    """The text entries of a safetensors file; reads no weights.
-
-    Raises:
-        CheckpointError: the file cannot be read, is not safetensors, or ends too early.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            start = file.read(1)
-            if size < 10 or start != b"{":
-                raise CheckpointError(
-                    f"{path}: not a safetensors file ({size} bytes): give a file written by "
-                    "training/train.py; pickled files (.pt, .pth) are never loaded"
-                )
-            if 8 + length > size:
-                raise CheckpointError(_truncated(path, size, 8 + length))
-            header = json.loads(start + file.read(length - 1))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: damaged header ({error}): copy the file again") from error
-    tensors = [value for key, value in header.items() if key != "__metadata__"]
-    needed = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
-    if size < needed:
-        raise CheckpointError(_truncated(path, size, needed))
-    return dict(header.get("__metadata__", {}))
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _truncated(path: Path, size: int, needed: int) -> str:
-    return f"{path}: truncated, {size} of {needed} bytes: copy or download the file again"
 
 
 def _to_disk(name: str, tensor: Tensor, path: Path) -> Tensor:

@@ -7,9 +7,19 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
+
+Encoder = Literal["hierarchical", "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam"]
+Decoder = Literal["joint", "per_prompt"]
+SAM_WIDTH = 256
+"""Channels of the image embedding in every SAM."""
+MASK_CHANNELS = 16
+"""Channels inside SAM's mask prompt encoder, and of the dense prompts of joint decoding."""
+
+_SAM_NUMBERS = {"width": SAM_WIDTH, "attention_heads": 8, "mlp_width": 2048}
+_MOBILE_SAM_TAPS = (64, 128)
 
 
 @dataclass(frozen=True)
@@ -20,9 +30,8 @@ class ModelConfig:
         preset: name of the preset.
         class_names: the C classes, indexed by class id.
         input_size: side S of the square input in pixels, a multiple of 32.
+        encoder: "hierarchical", trained from scratch, or the name of the pretrained base that stays frozen.
         encoder_widths: channels of the RGB path at strides 4, 8 and 16.
-        encoder_blocks: residual blocks at strides 4, 8 and 16.
-        encoder_attention_blocks: transformer blocks at stride 16, after the residual ones.
         depth_widths: channels of the depth path at strides 4, 8 and 16.
         width: channels D of the image embedding, of prompts and of the mask decoder (256 in SAM).
         attention_heads: heads of every attention layer.
@@ -30,6 +39,13 @@ class ModelConfig:
         num_proposals: K, instances decoded per image.
         prompt_tokens: T, semantic prompt tokens per proposal.
         spatial_points: confident points per kind (inside, outside) that pass 1 hands to pass 2.
+        encoder_blocks: residual blocks of the hierarchical encoder at strides 4, 8 and 16.
+        encoder_attention_blocks: transformer blocks at stride 16, after the residual ones.
+        lora_rank: rank of the trained change to a pretrained base; 0 leaves its encoder as it is.
+        decoder: "joint", all instances of an image in one pass over its embedding, or "per_prompt", one after the
+            other as in SAM.
+        refine_classes: let each decoder pass correct the classes of its instances, having seen all of them rather than
+            one place.
         use_depth: read depth at all; without it C2FFM is left out.
         fusion_coarse: C2FFM's coarse part.
         fusion_fine: C2FFM's fine part; with neither part, depth features are plainly added.
@@ -43,8 +59,6 @@ class ModelConfig:
     class_names: tuple[str, ...]
     input_size: int
     encoder_widths: tuple[int, int, int]
-    encoder_blocks: tuple[int, int, int]
-    encoder_attention_blocks: int
     depth_widths: tuple[int, int, int]
     width: int
     attention_heads: int
@@ -52,6 +66,12 @@ class ModelConfig:
     num_proposals: int
     prompt_tokens: int
     spatial_points: int
+    encoder: Encoder = "hierarchical"
+    encoder_blocks: tuple[int, int, int] = (0, 0, 0)
+    encoder_attention_blocks: int = 0
+    lora_rank: int = 0
+    decoder: Decoder = "per_prompt"
+    refine_classes: bool = False
     use_depth: bool = True
     fusion_coarse: bool = True
     fusion_fine: bool = True
@@ -77,6 +97,38 @@ class ModelConfig:
             raise ValueError(
                 f"prompt_tokens {self.prompt_tokens} and spatial_points {self.spatial_points} must be at least 1"
             )
+        choices = (("encoder", self.encoder, get_args(Encoder)), ("decoder", self.decoder, get_args(Decoder)))
+        for name, chosen, known in choices:
+            if chosen not in known:
+                raise ValueError(f"{name} '{chosen}': choose one of {', '.join(known)}")
+        if self.pretrained:
+            self._check_pretrained()
+        elif self.lora_rank:
+            raise ValueError(f"lora_rank {self.lora_rank} needs a pretrained encoder: hierarchical is trained whole")
+
+    def _check_pretrained(self) -> None:
+        wanted = _SAM_NUMBERS | {"encoder_blocks": (0, 0, 0), "encoder_attention_blocks": 0}
+        for name, value in wanted.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name} {getattr(self, name)} must be {value}, as in the weights of {self.encoder}")
+        taps = _MOBILE_SAM_TAPS if self.encoder == "mobile_sam" else self.encoder_widths[:2]
+        if self.encoder_widths != (*taps, SAM_WIDTH):
+            raise ValueError(
+                f"encoder_widths {self.encoder_widths} must be {(*taps, SAM_WIDTH)}, as in the weights of "
+                f"{self.encoder}"
+            )
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank {self.lora_rank} must be at least 0")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder is a pretrained base, whose weights come from their own file."""
+        return self.encoder != "hierarchical"
+
+    @property
+    def dense_width(self) -> int:
+        """X, channels of a dense prompt: D where it is added to the image embedding, few where it is not."""
+        return MASK_CHANNELS if self.decoder == "joint" else self.width
 
     @property
     def grid(self) -> int:
@@ -110,7 +162,8 @@ def check_keys(where: str, data: Mapping[str, Any], target: type) -> None:
     """
     fields = dataclasses.fields(target)
     refuse_unknown_keys(where, data, [field.name for field in fields])
-    missing = [f.name for f in fields if f.name not in data and f.default is dataclasses.MISSING]
+    optional = [f.name for f in fields if (f.default, f.default_factory) != (dataclasses.MISSING,) * 2]
+    missing = [f.name for f in fields if f.name not in data and f.name not in optional]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
 

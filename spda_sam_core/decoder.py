@@ -1,11 +1,15 @@
-"""Self-prompted decoder: SAM's mask decoder for P prompts in each of B images at once.
+"""Self-prompted decoder: SAM's mask decoder for P prompts in each of B images at once, each prompt by itself.
 
-`segment_anything.modeling.MaskDecoder` takes one image per call and repeats its embedding for every prompt; this one
-runs the same weights on (B, P). Added: a skip from stride 4 and 8 into the mask product, zero at the start, because
-the embedding of a small encoder has lost the edges that SAM's ViT keeps in its channels.
+`segment_anything.modeling.MaskDecoder` takes one image per call and repeats its embedding for every prompt; these
+decoders run the same weights on (B, P). Added: a skip from stride 4 and 8 into the mask product, zero at the start,
+because the embedding of a small encoder has lost the edges that SAM's ViT keeps in its channels.
+
+`JointDecoder`, in its own file, decodes all prompts of an image in one pass over one embedding.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
@@ -16,8 +20,25 @@ from spda_sam_core.config import ModelConfig
 from spda_sam_core.fusion import zero_conv
 
 
+class DecodedMasks(NamedTuple):
+    """One pass of a decoder.
+
+    Attributes:
+        mask_logits: (B, P, 4G, 4G), positive inside.
+        predicted_iou: (B, P).
+        mask_tokens: (B, P, D), what the decoder knows of each instance.
+    """
+
+    mask_logits: Tensor
+    predicted_iou: Tensor
+    mask_tokens: Tensor
+
+
 class SelfPromptedDecoder(nn.Module):
-    """Prompts and image embedding to masks and their predicted IoU."""
+    """Prompts and image embedding to masks and their predicted IoU: what both ways of decoding share.
+
+    Subclasses give `forward(image_embedding, image_pe, sparse, dense, edges)`, which returns `DecodedMasks`.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -29,9 +50,11 @@ class SelfPromptedDecoder(nn.Module):
                 mlp_dim=config.mlp_width,
                 num_heads=config.attention_heads,
             ),
-            num_multimask_outputs=0,  # a self-prompt is never ambiguous: it names one instance
+            # a self-prompt is never ambiguous, it names one instance: of SAM's four masks only the first is drawn
+            num_multimask_outputs=3 if config.pretrained else 0,
             iou_head_hidden_dim=config.width,
         )
+        self.mask_decoder.output_hypernetworks_mlps[1:].requires_grad_(False)
         self.skip4 = zero_conv(config.encoder_widths[0], config.width // 8)
         self.skip8 = zero_conv(config.width, config.width // 8)
 
@@ -40,31 +63,37 @@ class SelfPromptedDecoder(nn.Module):
         wide = F.interpolate(self.skip8(pyramid8), scale_factor=2.0, mode="bilinear", align_corners=False)
         return self.skip4(fused4) + wide
 
+    def add_output_tokens(self, sparse: Tensor) -> Tensor:
+        """(B, P, T, D) prompts to (B*P, 1 + M + T, D): SAM's IoU token and M mask tokens before each prompt's own."""
+        outputs = torch.cat([self.mask_decoder.iou_token.weight, self.mask_decoder.mask_tokens.weight])  # (1 + M, D)
+        prompts = sparse.flatten(0, 1)
+        return torch.cat([outputs.expand(len(prompts), -1, -1), prompts], dim=1)
+
+
+class PerPromptDecoder(SelfPromptedDecoder):
+    """As SAM: the embedding is repeated for every prompt, each with its own dense prompt. Cost grows with P."""
+
     def forward(
         self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, edges: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> DecodedMasks:
         """Decode one mask for each prompt.
 
         Args:
             image_embedding: (B, D, G, G).
             image_pe: (1, D, G, G).
             sparse: (B, P, T, D) prompt tokens.
-            dense: (B, P, D, G, G), or broadcastable to it.
+            dense: (B, P, D, G, G), added to the embedding.
             edges: (B, D/8, 4G, 4G) of `edges`.
-
-        Returns:
-            mask_logits (B, P, 4G, 4G) and predicted_iou (B, P).
         """
         decoder = self.mask_decoder
-        b, p, t, d = sparse.shape
+        b, p, _, d = sparse.shape
         g = image_embedding.shape[-1]
-        outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # (2, D)
-        tokens = torch.cat([outputs.expand(b * p, -1, -1), sparse.reshape(b * p, t, d)], dim=1)  # (B*P, 2+T, D)
-        keys = (image_embedding[:, None] + dense).expand(b, p, d, g, g).reshape(b * p, d, g, g)
-        tokens, keys = decoder.transformer(keys, image_pe, tokens)
+        keys = (image_embedding[:, None] + dense).reshape(b * p, d, g, g)
+        tokens, keys = decoder.transformer(keys, image_pe, self.add_output_tokens(sparse))
         upscaled = decoder.output_upscaling(keys.transpose(1, 2).reshape(b * p, d, g, g))  # (B*P, D/8, 4G, 4G)
         kernels = decoder.output_hypernetworks_mlps[0](tokens[:, 1])  # (B*P, D/8)
         drawn = (kernels[:, None] @ upscaled.flatten(2)).reshape(b, p, -1)
         skipped = kernels.reshape(b, p, -1) @ edges.flatten(2)  # (B, P, 16G*G)
-        predicted_iou = decoder.iou_prediction_head(tokens[:, 0]).reshape(b, p)
-        return (drawn + skipped).reshape(b, p, 4 * g, 4 * g), predicted_iou
+        predicted_iou = decoder.iou_prediction_head(tokens[:, 0])[:, 0].reshape(b, p)
+        masks = (drawn + skipped).reshape(b, p, 4 * g, 4 * g)
+        return DecodedMasks(masks, predicted_iou, tokens[:, 1].reshape(b, p, d))

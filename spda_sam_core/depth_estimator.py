@@ -1,13 +1,14 @@
 """Relative depth from one picture, where no sensor gives it: Depth Anything as `transformers` implements it.
 
 The shipped `tiny` is a small configuration of that class, trained on rendered pictures only. Official Depth
-Anything V2 weights (Yang et al., "Depth Anything V2", NeurIPS 2024, arXiv 2406.09414) load from a folder in the
-`transformers` layout. Nothing is ever downloaded.
+Anything V2 weights (Yang et al., "Depth Anything V2", NeurIPS 2024, arXiv 2406.09414) load from their `.pth` file or
+from a folder in the `transformers` layout. Nothing is ever downloaded.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
-from spda_sam_core.checkpoint import CheckpointError, find_checkpoint, is_name, read_header, write_safetensors
+from spda_sam_core.checkpoint import find_checkpoint, is_name
+from spda_sam_core.depth_anything_official import HOW_TO_GET_FILE, read_official
+from spda_sam_core.files import CheckpointError, read_header, write_safetensors
 from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, check_rgb
 
 FORMAT = "spda_sam_depth/1"
@@ -33,8 +36,9 @@ OFFICIAL = "depth-anything/Depth-Anything-V2-Small-hf"
 """The official weights that fit a robot, Apache-2.0; the Base and Large ones are CC-BY-NC-4.0."""
 
 _HOW_TO_GET = (
-    f"nothing is downloaded here; on a machine with network run `hf download {OFFICIAL} --local-dir DIR`, copy DIR, "
-    "and give its path, or give 'tiny' for the shipped estimator"
+    f"nothing is downloaded here; on a machine with network `hf download {OFFICIAL} --local-dir DIR` gets a folder, "
+    f"{HOW_TO_GET_FILE}: copy either here and give the path of the folder or of the .pth file, or give 'tiny' for the "
+    "shipped estimator"
 )
 _MINIMUM_DEPTH_M = 1e-3
 
@@ -50,12 +54,15 @@ class DepthInput:
         multiple_of: height and width are rounded to a multiple of this, the patch size.
         mean: R G B in 0..255, taken out.
         std: R G B in 0..255, divided by.
+        shorter: whether `side` is the shorter side of every picture, as in the official code: a small picture is
+            enlarged more than by the rule above.
     """
 
     side: int = 518
     multiple_of: int = 14
     mean: tuple[float, ...] = tuple(float(x) for x in IMAGE_MEAN)
     std: tuple[float, ...] = tuple(float(x) for x in IMAGE_STD)
+    shorter: bool = False
 
     def __post_init__(self) -> None:
         if self.multiple_of < 1 or self.side < self.multiple_of:
@@ -66,8 +73,11 @@ class DepthInput:
     def size_hw(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the network's input for a picture of this size, at least one patch."""
         fit_height, fit_width = self.side / height, self.side / width
-        scale = fit_width if abs(1 - fit_width) < abs(1 - fit_height) else fit_height
-        rows, columns = (max(1, round(scale * n / self.multiple_of)) for n in (height, width))
+        if self.shorter:
+            scale, least = max(fit_height, fit_width), math.ceil(self.side / self.multiple_of)
+        else:
+            scale, least = fit_width if abs(1 - fit_width) < abs(1 - fit_height) else fit_height, 1
+        rows, columns = (max(least, round(scale * n / self.multiple_of)) for n in (height, width))
         return rows * self.multiple_of, columns * self.multiple_of
 
     def prepare(self, rgb: NDArray[np.uint8]) -> Tensor:
@@ -98,20 +108,24 @@ class DepthEstimator:
         """Load an estimator from this machine's disk.
 
         Args:
-            source: "tiny", the shipped one; a file written by `training/train_depth.py`; or a folder with
-                `config.json` and `model.safetensors` in the layout of `transformers`, as the official Depth
-                Anything V2 repositories named `...-hf` have it.
+            source: "tiny", the shipped one; a file written by `training/train_depth.py`; an official file of
+                Depth Anything V2 under its own name, such as `depth_anything_v2_vits.pth`, see `read_official`;
+                or a folder with `config.json` and `model.safetensors` in the layout of `transformers`, as the
+                official repositories named `...-hf` have it.
             device: where to put the model.
 
         Raises:
             CheckpointError: nothing there, not a Depth Anything model, damaged, or weights that do not fit.
         """
-        if Path(source).is_dir() and not is_name(source):
-            model, depth_input = _load_folder(Path(source))
+        path = find_checkpoint(source, prefix="depth") if is_name(source) else Path(source)
+        if not path.exists():
+            raise CheckpointError(f"{source}: no such file or folder: {_HOW_TO_GET}")
+        if path.is_dir():
+            model, depth_input = _load_folder(path)
+        elif path.suffix in (".pth", ".pt"):
+            model, depth_input = _load_official(path)
         else:
-            if not is_name(source) and not Path(source).exists():
-                raise CheckpointError(f"{source}: no such file or folder: {_HOW_TO_GET}")
-            model, depth_input = _load_file(find_checkpoint(source, prefix="depth"))
+            model, depth_input = _load_file(path)
         model.to(device)
         return cls(model, depth_input)
 
@@ -177,7 +191,7 @@ def _load_file(path: Path) -> tuple[DepthAnythingForDepthEstimation, DepthInput]
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: format is {header.get('format')!r}, expected {FORMAT!r}: this is no depth estimator; give a "
-            "file written by training/train_depth.py, 'tiny', or a folder with Depth Anything V2 weights"
+            "file written by training/train_depth.py, 'tiny', or Depth Anything V2 weights (.pth or a folder)"
         )
     config = DepthAnythingConfig.from_dict(json.loads(header["config"]))
     listed = json.loads(header["input"])
@@ -185,6 +199,12 @@ def _load_file(path: Path) -> tuple[DepthAnythingForDepthEstimation, DepthInput]
     weights = safetensors.torch.load_file(path)
     model = _load(path, None, config=config, state_dict={k: v.float() for k, v in weights.items()})
     return model, DepthInput(**entries)
+
+
+def _load_official(path: Path) -> tuple[DepthAnythingForDepthEstimation, DepthInput]:
+    config, weights = read_official(path)
+    model = _load(path, None, config=config, state_dict=weights)
+    return model, DepthInput(config.backbone_config.image_size, config.patch_size, shorter=True)
 
 
 def _load_folder(folder: Path) -> tuple[DepthAnythingForDepthEstimation, DepthInput]:
@@ -222,15 +242,19 @@ def _read_input(path: Path) -> DepthInput:
 def _load(path: Path, source: Path | None, **options: Any) -> DepthAnythingForDepthEstimation:
     try:
         with _quiet():
-            model, found = DepthAnythingForDepthEstimation.from_pretrained(source, output_loading_info=True, **options)
+            model, found = DepthAnythingForDepthEstimation.from_pretrained(
+                source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            )
     except (OSError, RuntimeError, SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path}: weights cannot be loaded ({reason}): copy it again") from error
-    missing = sorted(found["missing_keys"])
-    if missing:
+    wrong = [f"'{name}', which is missing" for name in sorted(found["missing_keys"])]
+    # "ignored" above only so that the message can name it
+    wrong += [f"'{n}' of {tuple(has)}, not {tuple(needs)}" for n, has, needs in sorted(found["mismatched_keys"])]
+    if wrong:
         raise CheckpointError(
-            f"{path}: {len(missing)} weights are missing, the first is '{missing[0]}': the file is for another "
-            "configuration; copy config and weights from the same place"
+            f"{path}: {len(wrong)} weights do not fit the configuration, the first is {wrong[0]}: copy config and "
+            "weights again, both from the same place"
         )
     return model.float()
 

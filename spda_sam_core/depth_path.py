@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from spda_sam_core.config import ModelConfig
-from spda_sam_core.encoder import conv_norm_act
+from spda_sam_core.hierarchical_encoder import conv_norm_act
 
 
 class DepthPath(nn.Module):

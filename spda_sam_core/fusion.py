@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spda_sam_core.config import ModelConfig
-from spda_sam_core.encoder import conv_norm_act
+from spda_sam_core.hierarchical_encoder import conv_norm_act
 
 STRUCTURE_GRID = 12
 """Depth structure is summarised by about this many rows and columns of tokens (exactly at input size 384)."""
@@ -205,3 +205,11 @@ def zero_conv(channels_in: int, channels_out: int) -> nn.Conv2d:
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv
+
+
+def zero_linear(channels_in: int, channels_out: int) -> nn.Linear:
+    """A linear layer that starts as zero."""
+    linear = nn.Linear(channels_in, channels_out)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

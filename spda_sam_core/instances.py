@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,24 @@ class Instances:
                 }
             )
         return results
+
+    def to_supervision(self) -> Detections:
+        """These instances as `supervision.Detections`, class names in `data["class_name"]`.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        try:
+            from supervision import Detections
+        except ImportError as error:
+            raise ImportError("to_supervision needs supervision: pip install supervision") from error
+        return Detections(
+            xyxy=self.boxes_xyxy,
+            mask=self.masks,
+            confidence=self.scores,
+            class_id=self.class_ids,
+            data={"class_name": np.array(self.class_names)[self.class_ids]},
+        )
 
 
 def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:

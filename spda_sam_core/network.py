@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spda_sam_core.config import ModelConfig
-from spda_sam_core.decoder import SelfPromptedDecoder
+from spda_sam_core.decoder import DecodedMasks, PerPromptDecoder
 from spda_sam_core.depth_path import DepthPath
-from spda_sam_core.encoder import HierarchicalEncoder
-from spda_sam_core.fusion import C2FFM
+from spda_sam_core.encoder import build_encoder
+from spda_sam_core.fusion import C2FFM, zero_linear
+from spda_sam_core.joint_decoder import JointDecoder
 from spda_sam_core.semantic_prompts import (
     FeaturePyramid,
     ProposalHead,
@@ -22,13 +24,15 @@ from spda_sam_core.semantic_prompts import (
 )
 from spda_sam_core.spatial_prompts import SpatialPrompts
 
+_DECODERS = {"joint": JointDecoder, "per_prompt": PerPromptDecoder}
+
 
 class SpdaSamOutput(NamedTuple):
     """K candidates per image, surest proposal first.
 
     Attributes:
         mask_logits: (B, K, S/4, S/4) float32, positive inside.
-        class_logits: (B, K, C) float32, before the sigmoid.
+        class_logits: (B, K, C) float32, before the sigmoid; refined by the decoder where the configuration says so.
         predicted_iou: (B, K) float32, of the mask with the truth; may leave [0, 1].
         boxes_xyxy: (B, K, 4) float32 network pixels, of the proposals.
     """
@@ -40,15 +44,17 @@ class SpdaSamOutput(NamedTuple):
 
 
 class Segmentation(NamedTuple):
-    """Masks and predicted IoU of each decoder pass, last pass last.
+    """What each decoder pass says, last pass last.
 
     Attributes:
         mask_logits: one (B, P, S/4, S/4) per pass.
         predicted_iou: one (B, P) per pass.
+        class_evidence: one (B, P, C) per pass, to be compared over the classes; empty without `refine_classes`.
     """
 
     mask_logits: tuple[Tensor, ...]
     predicted_iou: tuple[Tensor, ...]
+    class_evidence: tuple[Tensor, ...]
 
 
 class SpdaSamNetwork(nn.Module):
@@ -57,14 +63,22 @@ class SpdaSamNetwork(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.rgb_path = HierarchicalEncoder(config)
+        self.rgb_path = build_encoder(config)
         self.depth_path = DepthPath(config) if config.use_depth else None
         self.fusion = C2FFM(config) if config.use_depth else None
         self.pyramid = FeaturePyramid(config)
         self.proposal_head = ProposalHead(config)
         self.semantic_prompts = SemanticPrompts(config)
         self.spatial_prompts = SpatialPrompts(config)
-        self.decoder = SelfPromptedDecoder(config)
+        self.decoder = _DECODERS[config.decoder](config)
+        self.class_evidence = zero_linear(config.width, len(config.class_names)) if config.refine_classes else None
+
+    def train(self, mode: bool = True) -> SpdaSamNetwork:
+        """As `nn.Module.train`; a frozen base keeps the statistics of its batch normalisation."""
+        super().train(mode)
+        if self.config.pretrained:
+            self.rgb_path.eval()
+        return self
 
     def forward(self, image: Tensor, inverse_depth: Tensor, depth_valid: Tensor) -> SpdaSamOutput:
         """Find K candidates in each image.
@@ -81,8 +95,9 @@ class SpdaSamNetwork(nn.Module):
         pyramid = self.pyramid(fused)
         proposals = self.proposal_head(pyramid)
         picked = proposals.pick(best_places(proposals.class_logits, self.config.num_proposals))
-        masks, ious = self.segment(fused[0], pyramid, picked)
-        return SpdaSamOutput(masks[-1], picked.class_logits, ious[-1], picked.boxes_xyxy)
+        masks, ious, evidence = self.segment(fused, pyramid, picked)
+        class_logits = refine_classes(picked.class_logits, evidence[-1]) if evidence else picked.class_logits
+        return SpdaSamOutput(masks[-1], class_logits, ious[-1], picked.boxes_xyxy)
 
     def encode(self, image: Tensor, inverse_depth: Tensor, depth_valid: Tensor) -> tuple[Tensor, ...]:
         """Dual-path encoder and C2FFM: fused features at strides 4, 8 and 16."""
@@ -93,20 +108,51 @@ class SpdaSamNetwork(nn.Module):
         fused: tuple[Tensor, ...] = self.fusion(rgb, depth, inverse_depth, depth_valid)
         return fused
 
-    def segment(self, fused4: Tensor, pyramid: Pyramid, picked: Proposals) -> Segmentation:
+    def segment(self, fused: tuple[Tensor, ...], pyramid: Pyramid, picked: Proposals) -> Segmentation:
         """Self-prompts and both decoder passes for P picked proposals per image."""
         image_pe = self.spatial_prompts.image_pe()
-        edges = self.decoder.edges(fused4, pyramid.p8)
+        # SAM's decoder was trained on its encoder's output; a small encoder's becomes better through the pyramid
+        embedding = fused[2] if self.config.pretrained else pyramid.p16  # (B, D, G, G)
+        edges = self.decoder.edges(fused[0], pyramid.p8)
         boxes_xyxy = picked.boxes_xyxy.detach()
         positions = self.spatial_prompts.encode_positions(boxes_xyxy)
-        semantic, where = self.semantic_prompts(picked, positions, pyramid.p16, image_pe)
-        mask1, iou1 = self.decoder(pyramid.p16, image_pe, semantic, self.spatial_prompts.no_mask() + where, edges)
+        semantic, where = self.semantic_prompts(picked, positions, embedding, image_pe)
+        unmasked = embedding + self.spatial_prompts.no_mask()
+        pass1 = self.decoder(unmasked, image_pe, semantic, where, edges)
         if not self.config.use_spatial_prompts:
-            return Segmentation((mask1,), (iou1,))
-        spatial, dense = self.spatial_prompts(mask1, boxes_xyxy)
+            return self._segmentation(picked, pass1)
+        spatial, dense = self.spatial_prompts(pass1.mask_logits, boxes_xyxy)
         both = torch.cat([semantic, spatial], dim=2)  # (B, P, T + 2n + 2, D)
-        mask2, iou2 = self.decoder(pyramid.p16, image_pe, both, dense, edges)
-        return Segmentation((mask1, mask2), (iou1, iou2))
+        if self.config.decoder == "joint":  # no instance's mask is added to the embedding, which all share
+            before = pass1.mask_logits.detach()
+            pass2 = self.decoder(unmasked, image_pe, both, dense + where, edges, before)
+        else:
+            pass2 = self.decoder(embedding, image_pe, both, dense, edges)
+        return self._segmentation(picked, pass1, pass2)
+
+    def _segmentation(self, picked: Proposals, *passes: DecodedMasks) -> Segmentation:
+        masks, ious, tokens = zip(*passes, strict=True)
+        if self.class_evidence is None:
+            return Segmentation(masks, ious, ())
+        proposed = picked.class_logits.detach()  # which places propose is learned from all places, not from these
+        return Segmentation(masks, ious, tuple(proposed + self.class_evidence(t) for t in tokens))
+
+
+def refine_classes(class_logits: Tensor, evidence: Tensor) -> Tensor:
+    """How sure the place is that there is anything, divided among the classes as the decoder says.
+
+    Args:
+        class_logits: (B, K, C) of the proposals, before the sigmoid.
+        evidence: (B, K, C), before the softmax.
+
+    Returns:
+        (B, K, C), whose sigmoid is the largest sigmoid of `class_logits` times the softmax of `evidence`.
+    """
+    sure = F.logsigmoid(class_logits.float().amax(dim=2, keepdim=True))
+    log_probability = sure + F.log_softmax(evidence.float(), dim=2)
+    # log(p / (1 - p)), for p within float32's reach of 0 and 1
+    log_probability = log_probability.clamp(-16, -1e-6)
+    return log_probability - torch.log(-torch.expm1(log_probability))
 
 
 def build_network(config: ModelConfig) -> SpdaSamNetwork:

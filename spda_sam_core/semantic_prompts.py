@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spda_sam_core.config import ModelConfig
-from spda_sam_core.encoder import conv_norm_act
+from spda_sam_core.hierarchical_encoder import conv_norm_act
 
 STRIDES = (8, 16, 32)
 
@@ -110,7 +110,7 @@ class SemanticPrompts(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(width, config.attention_heads, downsample_rate=2)
         self.norm2 = nn.LayerNorm(width)
-        self.whereabouts = nn.Sequential(nn.Linear(5, width // 4), nn.ReLU(), nn.Linear(width // 4, width))
+        self.whereabouts = nn.Sequential(nn.Linear(5, width // 4), nn.ReLU(), nn.Linear(width // 4, config.dense_width))
 
     def forward(
         self, picked: Proposals, positions: Tensor, image_embedding: Tensor, image_pe: Tensor
@@ -124,7 +124,7 @@ class SemanticPrompts(nn.Module):
             image_pe: (1, D, G, G).
 
         Returns:
-            Sparse prompts (B, P, T, D) and dense prompts (B, P, D, G, G).
+            Sparse prompts (B, P, T, D) and dense prompts (B, P, X, G, G).
         """
         b, p, width = picked.features.shape
         content = self.from_features(picked.features) + self.from_positions(positions.flatten(2))
@@ -134,7 +134,7 @@ class SemanticPrompts(nn.Module):
         sparse = self.norm2(tokens + looked).reshape(b, p, self.tokens, width)
         # told by tokens alone, the decoder first draws all that stands out, and separates instances much later
         near = relative_places(picked.boxes_xyxy.detach(), self.grid, self.input_size)  # (B, P, G*G, 5)
-        dense = self.whereabouts(near).transpose(2, 3).reshape(b, p, width, self.grid, self.grid)
+        dense = self.whereabouts(near).transpose(2, 3).reshape(b, p, -1, self.grid, self.grid)
         return sparse, dense
 
 

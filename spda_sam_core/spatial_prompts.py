@@ -12,7 +12,7 @@ import torch
 from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
-from spda_sam_core.config import ModelConfig
+from spda_sam_core.config import MASK_CHANNELS, ModelConfig
 
 CELLS = 8
 """Points are taken from different cells of a grid of this many rows and columns, so that they spread."""
@@ -42,21 +42,27 @@ class SpatialPrompts(nn.Module):
             embed_dim=config.width,
             image_embedding_size=(config.grid, config.grid),
             input_image_size=(config.input_size, config.input_size),
-            mask_in_chans=16,
+            mask_in_chans=MASK_CHANNELS,
         )
+        if config.pretrained:
+            self.prompt_encoder.requires_grad_(False)
         # stands for a missing box or point; here neither is ever missing
         self.prompt_encoder.not_a_point_embed.requires_grad_(False)
         if not config.use_spatial_prompts:  # without pass 2 these are never read
             self.prompt_encoder.point_embeddings.requires_grad_(False)
             self.prompt_encoder.mask_downscaling.requires_grad_(False)
+        # SAM widens its encoding of a mask to D at the end; joint decoding takes it before
+        self.widened = config.decoder == "per_prompt"
+        if not self.widened:
+            self.prompt_encoder.mask_downscaling[-1].requires_grad_(False)
 
     def image_pe(self) -> Tensor:
         """(1, D, G, G) position encoding of the image embedding."""
         return self.prompt_encoder.get_dense_pe()
 
     def no_mask(self) -> Tensor:
-        """(1, 1, D, 1, 1) dense prompt of pass 1: no mask is known yet."""
-        return self.prompt_encoder.no_mask_embed.weight.reshape(1, 1, -1, 1, 1)
+        """(1, D, 1, 1) that SAM adds to the image embedding where no mask is known."""
+        return self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
 
     def encode_positions(self, boxes_xyxy: Tensor) -> Tensor:
         """(B, P, 4) boxes in network pixels to (B, P, 3, D): top left, bottom right and centre."""
@@ -71,8 +77,8 @@ class SpatialPrompts(nn.Module):
             fallback_boxes_xyxy: (B, P, 4) network pixels, for masks without a single pixel.
 
         Returns:
-            Sparse prompts (B, P, 2n + 2, D) and dense prompts (B, P, D, G, G), as SAM's `PromptEncoder` gives
-            them for the same points, boxes and masks.
+            Sparse prompts (B, P, 2n + 2, D) and dense prompts (B, P, X, G, G), as SAM's `PromptEncoder` gives
+            them for the same points, boxes and masks; for joint decoding the dense ones before their last layer.
         """
         logits = mask_logits.detach().float().clamp(-32, 32)
         points_xy, boxes_xyxy = self.read_masks(logits, fallback_boxes_xyxy.detach())
@@ -81,7 +87,8 @@ class SpatialPrompts(nn.Module):
         kinds = torch.cat([*[inside] * self.points, *[outside] * self.points, top_left, bottom_right])
         # SAM puts points and corners into the middle of their pixel
         sparse = self._encode(torch.cat([points_xy, corners], dim=2) + 0.5) + kinds
-        dense = self.prompt_encoder.mask_downscaling(logits.flatten(0, 1)[:, None])  # (B*P, D, G, G)
+        encode_masks = self.prompt_encoder.mask_downscaling[: None if self.widened else -1]
+        dense = encode_masks(logits.flatten(0, 1)[:, None])  # (B*P, X, G, G)
         return sparse, dense.unflatten(0, logits.shape[:2])
 
     def read_masks(self, mask_logits: Tensor, fallback_boxes_xyxy: Tensor) -> SpatialPrompt:

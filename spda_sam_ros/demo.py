@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 
-from spda_sam_core.checkpoint import CheckpointError, find_checkpoint, read_header
+from spda_sam_core.checkpoint import find_checkpoint
+from spda_sam_core.files import CheckpointError, read_header
 from spda_sam_ros.children import ChildDied, Children, ChildSpec
 from spda_sam_ros.frame_sources import SourceError, open_source, rendered_frames
 

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from spda_sam_core.checkpoint import file_sha256, load_checkpoint
+from spda_sam_core.checkpoint import load_checkpoint
+from spda_sam_core.files import file_sha256
 from spda_sam_core.spda_sam import SpdaSam
+from training.dataset import open_split
+from training.evaluate import evaluate
 from training.frame import render_image
 from training.scene import CLASS_NAMES
 
@@ -47,6 +51,17 @@ def test_most_large_instances_of_unseen_pictures_are_found(depth):
             found += max(ious, default=0.0) > 0.5
     assert wanted >= 20
     assert found >= 0.6 * wanted, f"{found} of {wanted}"
+
+
+def test_random_holes_in_30_percent_of_the_depth_cost_at_most_2_ap(tmp_path):
+    data = {"root": str(tmp_path), "image_size_hw": [384, 512], "classes": list(CLASS_NAMES)}
+    data["splits"] = {"unseen": {"seed": UNSEEN_SEED, "n_images": 40}}
+    path = tmp_path / "data.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    unseen = open_split(path, "unseen")
+    model = SpdaSam.from_pretrained("tiny", depth_estimator=None)
+    whole, holed = (evaluate(model, unseen, "true", depth_holes=share)["mask_ap"] for share in (0.0, 0.3))
+    assert whole - holed <= 2, f"{whole:.1f} AP with whole depth, {holed:.1f} with holes"
 
 
 def test_an_empty_picture_shows_next_to_nothing():

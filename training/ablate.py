@@ -9,20 +9,23 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict
+from spda_sam_core.base import count_weights
+from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict, refuse_unknown_keys
+from spda_sam_core.files import appears_whole
 from spda_sam_core.spda_sam import SpdaSam, check_device
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
-from training.run_files import write_text
 from training.train import Trainer, train
 from training.train_config import TrainConfig, load_train_config
+
+_TRAIN_FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class Row:
         title: what the table calls it.
         seeds: number of runs, with seeds 0, 1, ...
         model: fields of `ModelConfig` that differ from the base run's model.
+        train: fields of `TrainConfig` that differ from the base run.
     """
 
     name: str
     title: str
     seeds: int
     model: Mapping[str, Any]
+    train: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def load_ablation(path: Path) -> Ablation:
     check_keys(f"{path}", data, Ablation)
     for entry in data["rows"]:
         check_keys(f"{path}, rows", entry, Row)
+        refuse_unknown_keys(f"{path}, row {entry['name']}", entry.get("train", {}), _TRAIN_FIELDS)
     rows = tuple(Row(**entry) for entry in data["rows"])
     names = [row.name for row in rows]
     if not rows or len(set(names)) < len(names):
@@ -117,16 +123,18 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     model = {**dataclasses.asdict(load_model_config(base.model)), **row.model}
     listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
-    write_text(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False))
-    config = dataclasses.replace(base, model=str(folder / "model.yaml"), output=str(folder), seed=seed)
+    _write(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False))
+    config = dataclasses.replace(
+        base, **{**row.train, "model": str(folder / "model.yaml"), "output": str(folder), "seed": seed}
+    )
     trainer = Trainer(config, splits["train"], splits["val"], device)
     if trainer.resume_path.exists():
         trainer.resume()
     model = SpdaSam.from_pretrained(train(trainer, workers=workers), device=str(device))
     metrics = evaluate(model, splits["test"], "true" if trainer.model.config.use_depth else "none")
-    metrics["parameters"] = sum(p.numel() for p in trainer.model.parameters())
+    metrics["parameters"] = count_weights(trainer.model).total
     metrics["training_seconds"] = round(trainer.seconds)
-    write_text(result, json.dumps(metrics, indent=2) + "\n")
+    _write(result, json.dumps(metrics, indent=2) + "\n")
     return metrics
 
 
@@ -150,6 +158,11 @@ def format_table(ablation: Ablation, results: Mapping[tuple[str, int], Mapping[s
 
 def _mean(runs: Sequence[Mapping[str, Any]], key: str) -> float:
     return float(sum(run[key] for run in runs) / len(runs))
+
+
+def _write(path: Path, text: str) -> None:
+    with appears_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -177,7 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(ablation.output) / f"{row.name}-{seed}"
         print(f"{row.title}, seed {seed}: {folder}")
         results[row.name, seed] = run(row, seed, base, folder, splits, device=device, workers=options.workers)
-        write_text(Path(ablation.output) / "table.md", format_table(ablation, results) + "\n")
+        _write(Path(ablation.output) / "table.md", format_table(ablation, results) + "\n")
     print(format_table(ablation, results))
 
 

@@ -41,6 +41,7 @@ def evaluate(
     dataset: CocoRgbdDataset,
     depth_mode: DepthMode = "true",
     *,
+    depth_holes: float = 0.0,
     pictures: Path | None = None,
 ) -> dict[str, Any]:
     """Predict every picture and compare with the labels.
@@ -49,13 +50,14 @@ def evaluate(
         model: the model to measure.
         dataset: the labelled pictures, with the model's classes in the model's order.
         depth_mode: what the network sees: the depth of the data set, an estimate, or none.
+        depth_holes: share of the pixels, chosen at random, whose true depth is made unknown.
         pictures: folder for one JPEG per picture: the picture, its labels, the prediction.
 
     Returns:
         What `coco_metrics` gives, plus depth, checkpoint_sha256, score_threshold and images_per_second.
 
     Raises:
-        ValueError: classes that differ, a depth mode without its depth, or an unknown mode.
+        ValueError: classes that differ, a depth mode without its depth, an unknown mode, or holes in no true depth.
     """
     if depth_mode not in get_args(DepthMode):
         raise ValueError(f"depth mode '{depth_mode}': choose one of {', '.join(get_args(DepthMode))}")
@@ -66,6 +68,8 @@ def evaluate(
         )
     if depth_mode == "estimated" and model.depth_estimator is None:
         raise ValueError("depth mode 'estimated' needs a depth estimator: load the model with one")
+    if not 0 <= depth_holes <= (1 if depth_mode == "true" else 0):
+        raise ValueError(f"depth_holes {depth_holes} must lie in 0..1, and need depth mode 'true', not '{depth_mode}'")
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
 
@@ -75,10 +79,14 @@ def evaluate(
         sample = dataset[i]
         if depth_mode == "true" and sample.depth_m is None:
             raise ValueError(f"{sample.file_name} has no depth: choose depth mode 'estimated' or 'none'")
+        depth_m = sample.depth_m if depth_mode == "true" else None
+        if depth_m is not None and depth_holes > 0:
+            unknown = np.random.default_rng(sample.image_id).random(depth_m.shape) < depth_holes
+            depth_m = np.where(unknown, np.float32(np.nan), depth_m)
         start = time.perf_counter()
         (prediction,) = model.predict_batch(
             [sample.rgb],
-            [sample.depth_m if depth_mode == "true" else None],
+            [depth_m],
             score_threshold=SCORE_THRESHOLD,
             estimate_depth=depth_mode == "estimated",
         )
@@ -91,6 +99,7 @@ def evaluate(
     return {
         **coco_metrics(dataset.coco, results, dataset.image_ids),
         "depth": depth_mode,
+        "depth_holes": depth_holes,
         "checkpoint_sha256": model.checkpoint_sha256,
         "score_threshold": SCORE_THRESHOLD,
         "images_per_second": len(dataset) / seconds,
@@ -236,6 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", default="val", help="name of a split in that file (default: val)")
     parser.add_argument("--checkpoint", default="tiny", help="a file, or the preset of a shipped one")
     parser.add_argument("--depth", choices=get_args(DepthMode), default="true", help="what the network sees")
+    parser.add_argument("--depth-holes", type=float, default=0.0, help="share of true depth to make unknown, 0..1")
     parser.add_argument("--depth-estimator", default="tiny", help="file or name, for --depth estimated")
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -248,7 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
         depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
     )
     dataset = open_split(options.data, options.split, limit=options.limit)
-    metrics = evaluate(model, dataset, options.depth, pictures=options.pictures)
+    metrics = evaluate(model, dataset, options.depth, depth_holes=options.depth_holes, pictures=options.pictures)
     print(format_table(metrics))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)

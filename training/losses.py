@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
-from spda_sam_core.encoder import conv_norm_act
+from spda_sam_core.hierarchical_encoder import conv_norm_act
 from spda_sam_core.network import SpdaSamNetwork
-from spda_sam_core.semantic_prompts import STRIDES, Proposals, place_centres
+from spda_sam_core.semantic_prompts import STRIDES, Proposals, best_places, place_centres
 from training.assignment import Assignment, assign
 
 PLACES_PER_INSTANCE = 8
@@ -28,6 +28,7 @@ class LossWeights:
     mask_bce: float
     mask_dice: float
     iou: float
+    classes_refined: float = 0.0
 
 
 class OneToManyHead(nn.Module):
@@ -93,13 +94,14 @@ def training_losses(
     proposals = model.proposal_head(pyramid)
     many_logits = one_to_many(proposals.features)
     one, many = assign_batch(proposals, many_logits, targets, model.config.input_size)
-    index, owners = choose_decoded(one, many, decoded, image.device)
-    masks, ious = model.segment(fused[0], pyramid, proposals.pick(index))
+    index, owners = choose_decoded(one, many, best_places(proposals.class_logits, decoded))
+    masks, ious, evidence = model.segment(fused, pyramid, proposals.pick(index))
     losses = {
         "classes": class_loss(proposals.class_logits, one, targets),
         "classes_one_to_many": class_loss(many_logits, many, targets),
         "boxes": 0.5 * (box_loss(proposals, one, targets) + box_loss(proposals, many, targets)),
         **mask_losses(masks, ious, owners, targets),
+        "classes_refined": refined_class_loss(evidence, owners, targets),
     }
     losses["total"] = sum(losses[name] * getattr(weights, name) for name in vars(weights))  # type: ignore[assignment]
     return losses
@@ -120,18 +122,21 @@ def assign_batch(
     return one, many
 
 
-def choose_decoded(
-    one: list[Assignment], many: list[Assignment], decoded: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def choose_decoded(one: list[Assignment], many: list[Assignment], others: Tensor) -> tuple[Tensor, Tensor]:
     """Places whose masks are decoded: one-to-one matches, then one-to-many ones, each in random order.
 
+    Args:
+        one: matches of each picture.
+        many: the same, one-to-many.
+        others: (B, P) places for pictures with too few matches.
+
     Returns:
-        Places (B, P) and the instances they stand for (B, P), -1 where a picture has too few.
+        Places (B, P) and the instances they stand for (B, P), -1 for `others`.
     """
-    index = torch.zeros(len(one), decoded, dtype=torch.int64, device=device)
+    index, decoded = others.clone(), others.shape[1]
     owners = torch.full_like(index, -1)
     for i, pair in enumerate(zip(one, many, strict=True)):
-        shuffled = [torch.randperm(len(a.places)).to(device) for a in pair]
+        shuffled = [torch.randperm(len(a.places)).to(index.device) for a in pair]
         places = torch.cat([a.places[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
         instances = torch.cat([a.instances[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
         index[i, : len(places)] = places
@@ -175,7 +180,7 @@ def mask_losses(
     side = masks[0].shape[-1]
     truth = [
         # the share of each cell that the instance covers: the edge lies where a bilinear enlargement puts it
-        F.adaptive_avg_pool2d(targets.masks[i][owners[i, used[i]]].float(), side)
+        F.adaptive_avg_pool2d(targets.masks[i].float(), side)[owners[i, used[i]]]
         for i in range(len(owners))
     ]
     wanted = torch.cat(truth)  # (A, h, h)
@@ -195,3 +200,11 @@ def mask_losses(
         error = (predicted_iou[used].float() - iou).square().sum()
         terms["iou"] = terms["iou"] + error / (count * len(masks))
     return terms
+
+
+def refined_class_loss(evidence: tuple[Tensor, ...], owners: Tensor, targets: Targets) -> Tensor:
+    """Cross-entropy of the class of each decoded instance, the mean over instances and passes; 0 without passes."""
+    used = owners >= 0
+    wanted = torch.cat([ids[owners[i, used[i]]] for i, ids in enumerate(targets.class_ids)])  # (A,)
+    losses = [F.cross_entropy(logits[used].float(), wanted, reduction="sum") for logits in evidence]
+    return sum(losses, torch.zeros((), device=owners.device)) / max(1, len(wanted) * len(losses))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from spda_sam_core.files import appears_whole
 from training.frame import RenderedFrame, render_image
 from training.scene import CLASS_NAMES
 
@@ -79,11 +79,9 @@ def frame_annotations(frame: RenderedFrame, image_id: int) -> list[dict[str, Any
     return annotations
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+def _write(path: Path, content: bytes) -> None:
+    with appears_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _png(image: NDArray[np.generic]) -> bytes:
@@ -97,11 +95,11 @@ def _render_one(job: tuple[Path, int, int, tuple[int, int]]) -> int:
     folder, seed, index, size_hw = job
     name = f"{index:06d}"
     frame = render_image(seed, index, size_hw)
-    _replace(folder / "rgb" / f"{name}.png", _png(np.ascontiguousarray(frame.rgb[..., ::-1])))
-    _replace(folder / "depth" / f"{name}.png", _png(depth_to_png(frame.depth_m)))
+    _write(folder / "rgb" / f"{name}.png", _png(np.ascontiguousarray(frame.rgb[..., ::-1])))
+    _write(folder / "depth" / f"{name}.png", _png(depth_to_png(frame.depth_m)))
     record = {"seed": seed, "size_hw": list(size_hw), "camera_matrix": frame.camera_matrix.tolist()}
     record["annotations"] = frame_annotations(frame, index)
-    _replace(folder / "parts" / f"{name}.json", json.dumps(record).encode())
+    _write(folder / "parts" / f"{name}.json", json.dumps(record).encode())
     return index
 
 
@@ -176,4 +174,4 @@ def _write_annotations(folder: Path, count: int, size_hw: tuple[int, int]) -> No
             annotations.append({"id": len(annotations) + 1, **annotation})
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASS_NAMES)]
     document = {"images": images, "annotations": annotations, "categories": categories}
-    _replace(folder / "annotations.json", json.dumps(document).encode())
+    _write(folder / "annotations.json", json.dumps(document).encode())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from spda_sam_core.files import appears_whole
 
 
 def save_run(path: Path, config: Any, state: dict[str, Any]) -> None:
@@ -20,12 +21,8 @@ def save_run(path: Path, config: Any, state: dict[str, Any]) -> None:
         config: the run's dataclass.
         state: tensors, numbers and state dicts.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with appears_whole(path) as temporary:
         torch.save({**state, "config": json.dumps(dataclasses.asdict(config))}, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_run(path: Path, config: Any, device: torch.device) -> dict[str, Any]:
@@ -45,16 +42,6 @@ def load_run(path: Path, config: Any, device: torch.device) -> dict[str, Any]:
             f"{path}: configuration changed ({', '.join(changed)}): undo that, or start anew without --resume"
         )
     return state
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def current_commit() -> str:

@@ -22,11 +22,13 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from spda_sam_core.base import Base, count_weights, load_base, load_trained_state, trained_state
 from spda_sam_core.checkpoint import save_checkpoint
 from spda_sam_core.config import load_model_config
 from spda_sam_core.depth_estimator import DepthEstimator
 from spda_sam_core.network import SpdaSamNetwork, build_network
 from spda_sam_core.spda_sam import SpdaSam, check_device
+from spda_sam_core.weights import find_weights
 from training.batches import Batch, TrainingBatches
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
@@ -60,6 +62,9 @@ class Trainer:
         self.train_set, self.validation = train, validation
         # convolutions on CPU and GPU run faster with channels last
         self.model: SpdaSamNetwork = build_network(model_config).to(device, memory_format=torch.channels_last)
+        self.base: Base | None = None
+        if model_config.pretrained:
+            self.base = load_base(self.model, find_weights(model_config.encoder))
         self.one_to_many = OneToManyHead(self.model).to(device)
         named = [*self.model.named_parameters(), *self.one_to_many.named_parameters()]
         trained = [p for _, p in named if p.requires_grad]
@@ -159,7 +164,8 @@ class Trainer:
         state = {
             "step": self.step,
             "seconds": self.seconds,
-            "model": self.model.state_dict(),
+            "model": trained_state(self.model),
+            "base_sha256": self.base.sha256 if self.base else "",
             "one_to_many": self.one_to_many.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
@@ -168,7 +174,12 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the last file of `save`; raises what `load_run` raises."""
         state = load_run(self.resume_path, self.config, self.device)
-        self.model.load_state_dict(state["model"])
+        if self.base and state["base_sha256"] != self.base.sha256:
+            raise ValueError(
+                f"{self.resume_path}: began on {self.base.name} with SHA-256 {state['base_sha256'][:12]}, found "
+                f"{self.base.sha256[:12]}: put the same file back, or start anew without --resume"
+            )
+        load_trained_state(self.model, state["model"])
         self.one_to_many.load_state_dict(state["one_to_many"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
@@ -184,7 +195,7 @@ class Trainer:
             "n_training_images": len(self.train_set),
             "commit": current_commit(),
         }
-        save_checkpoint(path, self.model, metadata)
+        save_checkpoint(path, self.model, metadata, base=self.base)
         return path
 
 
@@ -255,6 +266,8 @@ def main(arguments: list[str] | None = None) -> None:
         DepthEstimator.from_pretrained(config.depth_estimator)  # a missing one shall fail now, not in a worker
     validation = open_split(config.data, "val", limit=config.n_validation)
     trainer = Trainer(config, open_split(config.data, "train"), validation, check_device(options.device))
+    count = count_weights(trainer.model)
+    print(f"{config.model}: {count.trained / 1e6:.2f} of {count.total / 1e6:.2f} million weights are trained")
     if options.resume:
         trainer.resume()
     print(train(trainer, workers=options.workers, max_minutes=options.max_minutes))

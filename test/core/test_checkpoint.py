@@ -12,15 +12,9 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from spda_sam_core.checkpoint import (
-    CheckpointError,
-    file_sha256,
-    find_checkpoint,
-    load_checkpoint,
-    read_header,
-    save_checkpoint,
-)
+from spda_sam_core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from spda_sam_core.config import load_model_config
+from spda_sam_core.files import CheckpointError, file_sha256, read_header
 from spda_sam_core.network import SpdaSamNetwork, build_network
 
 METADATA = {"commit": "12345678", "metrics": {"mask_ap": 41.5}, "data": "seed 1", "steps": 3}
@@ -162,7 +156,7 @@ def test_pickles_are_refused_without_being_run(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     for write in (torch.save, lambda trap, p: p.write_bytes(pickle.dumps(trap))):
         write(Trap(), path)
-        with pytest.raises(CheckpointError, match=r"\.pth: not a safetensors file .* never loaded"):
+        with pytest.raises(CheckpointError, match=r"\.pth: not a safetensors file .* no checkpoints of ours"):
             load_checkpoint(path)
     assert not (tmp_path / "sprung").exists()
 

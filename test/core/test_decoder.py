@@ -5,20 +5,20 @@ from __future__ import annotations
 import torch
 
 from spda_sam_core.config import load_model_config
-from spda_sam_core.decoder import SelfPromptedDecoder
+from spda_sam_core.decoder import PerPromptDecoder
 
 CONFIG = load_model_config("tiny")
 
 
 def test_many_prompts_in_many_images_equal_upstream_one_image_at_a_time():
     torch.manual_seed(0)
-    decoder = SelfPromptedDecoder(CONFIG).eval()
+    decoder = PerPromptDecoder(CONFIG).eval()
     b, p, t, d, g = 2, 3, 5, CONFIG.width, CONFIG.grid
     embedding, pe = torch.randn(b, d, g, g), torch.randn(1, d, g, g)
     sparse, dense = torch.randn(b, p, t, d), torch.randn(b, p, d, g, g)
     edges = torch.zeros(b, d // 8, 4 * g, 4 * g)
     with torch.no_grad():
-        masks, iou = decoder(embedding, pe, sparse, dense, edges)
+        masks, iou, _ = decoder(embedding, pe, sparse, dense, edges)
         for i in range(b):
             expected_masks, expected_iou = decoder.mask_decoder(
                 image_embeddings=embedding[i : i + 1],
@@ -31,20 +31,8 @@ def test_many_prompts_in_many_images_equal_upstream_one_image_at_a_time():
             torch.testing.assert_close(iou[i], expected_iou[:, 0], rtol=1e-4, atol=1e-4)
 
 
-def test_one_dense_prompt_serves_all():
-    torch.manual_seed(0)
-    decoder = SelfPromptedDecoder(CONFIG).eval()
-    d, g = CONFIG.width, CONFIG.grid
-    embedding, pe, sparse = torch.randn(2, d, g, g), torch.randn(1, d, g, g), torch.randn(2, 3, 4, d)
-    edges, shared = torch.randn(2, d // 8, 4 * g, 4 * g), torch.randn(1, 1, d, 1, 1)
-    with torch.no_grad():
-        once = decoder(embedding, pe, sparse, shared, edges)[0]
-        spread = decoder(embedding, pe, sparse, shared.expand(2, 3, d, g, g), edges)[0]
-    torch.testing.assert_close(once, spread)
-
-
 def test_untrained_skip_adds_nothing():
-    decoder = SelfPromptedDecoder(CONFIG)
+    decoder = PerPromptDecoder(CONFIG)
     g = CONFIG.grid
     edges = decoder.edges(
         torch.randn(1, CONFIG.encoder_widths[0], 4 * g, 4 * g), torch.randn(1, CONFIG.width, 2 * g, 2 * g)

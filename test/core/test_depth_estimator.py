@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 
-from spda_sam_core.checkpoint import CheckpointError, read_header
 from spda_sam_core.depth_estimator import DepthEstimator, DepthInput, save_depth_checkpoint
+from spda_sam_core.files import CheckpointError, read_header
 
 INPUT = DepthInput(side=56, multiple_of=14)
 
@@ -108,13 +108,33 @@ def test_a_metric_model_is_turned_into_inverse_depth() -> None:
     np.testing.assert_allclose(DepthEstimator(model, INPUT).estimate(rgb), 1 / depth_m, rtol=1e-5)
 
 
-@pytest.mark.parametrize("size_hw", [(480, 640), (640, 480), (375, 1242), (100, 90), (60, 400), (518, 518)])
+@pytest.mark.parametrize("size_hw", [(480, 640), (640, 480), (375, 1242), (100, 90), (60, 400), (40, 60)])
 def test_the_network_input_is_as_large_as_in_transformers(size_hw: tuple[int, int]) -> None:
     processor = DPTImageProcessor(
         size={"height": 70, "width": 70}, keep_aspect_ratio=True, ensure_multiple_of=14, do_normalize=False
     )
     expected = processor(picture(*size_hw), return_tensors="pt")["pixel_values"].shape[-2:]
     assert DepthInput(side=70, multiple_of=14).size_hw(*size_hw) == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "expected", "side"),
+    [
+        ((240, 320), (518, 686), 518),
+        ((360, 640), (518, 924), 518),
+        ((480, 640), (518, 686), 518),
+        ((640, 480), (686, 518), 518),
+        ((1080, 1920), (518, 924), 518),
+        ((100, 90), (574, 518), 518),
+        ((1, 1), (518, 518), 518),
+        ((300, 305), (518, 518), 510),
+    ],
+)
+def test_with_shorter_the_network_input_is_as_large_as_in_the_official_code(
+    size_hw: tuple[int, int], expected: tuple[int, int], side: int
+) -> None:
+    # values that Resize of the repository DepthAnything/Depth-Anything-V2 gave, commit a561b849
+    assert DepthInput(side=side, shorter=True).size_hw(*size_hw) == expected
 
 
 def test_a_folder_gives_what_transformers_gives_with_the_same_weights(folder: Path) -> None:
@@ -222,7 +242,7 @@ def test_a_folder_with_weights_of_another_configuration(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["head_hidden_size"] = 4
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="weights cannot be loaded"):
+    with pytest.raises(CheckpointError, match=r"do not fit .*, the first is 'head\.conv2\.bias' of \(8,\), not \(4,\)"):
         DepthEstimator.from_pretrained(folder)
 
 
@@ -232,7 +252,7 @@ def test_a_folder_with_missing_weights(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["head.conv3.bias"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"1 weights are missing, the first is 'head\.conv3\.bias'"):
+    with pytest.raises(CheckpointError, match=r"1 weights do not fit .*'head\.conv3\.bias', which is missing"):
         DepthEstimator.from_pretrained(folder)
 
 

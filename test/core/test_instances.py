@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,42 @@ def test_coco_results_are_json_and_carry_the_masks() -> None:
     assert {r["image_id"] for r in results} == {7}
     decoded = [coco_mask.decode(r["segmentation"]).astype(bool) for r in results]
     np.testing.assert_array_equal(decoded, make().masks)
+
+
+def test_supervision_detections_carry_everything() -> None:
+    sv = pytest.importorskip("supervision")
+    instances = make()
+    detections = instances.to_supervision()
+    assert isinstance(detections, sv.Detections)
+    assert len(detections) == 2
+    np.testing.assert_array_equal(detections.xyxy, instances.boxes_xyxy)
+    np.testing.assert_array_equal(detections.mask, instances.masks)
+    np.testing.assert_array_equal(detections.confidence, instances.scores)
+    np.testing.assert_array_equal(detections.class_id, instances.class_ids)
+    assert detections.data["class_name"].tolist() == ["object", "anode"]
+    # what supervision derives from masks and half-open boxes
+    assert detections.area.tolist() == instances.masks.sum(axis=(1, 2)).tolist() == [9, 12]
+    assert detections.box_area.tolist() == [9, 12]
+    chosen = detections[detections.data["class_name"] == "anode"]
+    np.testing.assert_array_equal(chosen.mask, instances.filter(class_names=["anode"]).masks)
+
+
+def test_supervision_detections_of_an_empty_result() -> None:
+    sv = pytest.importorskip("supervision")
+    detections = Instances.empty(6, 8, NAMES).to_supervision()
+    assert len(detections) == 0
+    assert (detections.xyxy.shape, detections.mask.shape) == ((0, 4), (0, 6, 8))
+    assert (detections.confidence.shape, detections.class_id.shape) == ((0,), (0,))
+    assert detections.data["class_name"].tolist() == []
+    assert detections.area.tolist() == []
+    both = sv.Detections.merge([detections, make().to_supervision()])  # as over the frames of a video
+    assert both.data["class_name"].tolist() == ["object", "anode"]
+
+
+def test_without_supervision_the_error_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)  # type: ignore[arg-type]  # as if not installed
+    with pytest.raises(ImportError, match="pip install supervision"):
+        make().to_supervision()
 
 
 def random_masks() -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spda_sam_core.config import load_model_config, model_config_from_dict
-from spda_sam_core.network import build_network
+from spda_sam_core.network import build_network, refine_classes
 
 CONFIG = load_model_config("tiny")
 
@@ -18,9 +18,10 @@ def inputs(batch):
     return torch.randn(batch, 3, 384, 384), torch.rand(batch, 1, 384, 384), torch.ones(batch, 1, 384, 384)
 
 
-def test_a_batch_gives_what_its_images_give_alone():
+@pytest.mark.parametrize("decoder", ["joint", "per_prompt"])
+def test_a_batch_gives_what_its_images_give_alone(decoder):
     torch.manual_seed(0)
-    model = build_network(CONFIG).eval()
+    model = build_network(dataclasses.replace(CONFIG, decoder=decoder)).eval()
     image, inverse_depth, valid = inputs(2)
     with torch.no_grad():
         together = model(image, inverse_depth, valid)
@@ -43,12 +44,48 @@ def test_second_pass_changes_the_masks_and_can_be_switched_off():
     assert not torch.allclose(out_two.mask_logits, out_one.mask_logits, atol=1e-3)
 
 
+@pytest.mark.parametrize("decoder", ["joint", "per_prompt"])
+@pytest.mark.parametrize("preset", ["tiny", "sam_vit_b", "mobile_sam"])
+def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset, decoder):
+    torch.manual_seed(0)
+    preset_config = load_model_config(preset)
+    config = dataclasses.replace(
+        preset_config, input_size=128, num_proposals=6, decoder=decoder, refine_classes=decoder == "joint"
+    )
+    network = build_network(config).train()
+    with torch.no_grad():  # what begins at zero hides what lies behind it
+        for parameter in network.parameters():
+            if parameter.requires_grad and not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.02)
+    image, depth = torch.randn(2, 3, 128, 128), torch.rand(2, 1, 128, 128)
+    fused = network.encode(image, depth, torch.ones_like(depth))
+    pyramid = network.pyramid(fused)
+    proposals = network.proposal_head(pyramid)
+    index = torch.arange(6).expand(2, 6)
+    masks, ious, evidence = network.segment(fused, pyramid, proposals.pick(index))
+    parts = [*masks, *ious, *evidence, proposals.class_logits, proposals.boxes_xyxy]
+    sum((part.float() ** 2).mean() for part in parts).backward()
+    silent = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    moved = [n for n, p in network.named_parameters() if not p.requires_grad and p.grad is not None]
+    assert (silent, moved) == ([], [])
+
+
+def test_refined_classes_divide_what_the_place_is_sure_of():
+    logits = torch.tensor([[[2.0, -1.0, -3.0], [-50.0, -60.0, -70.0]]])
+    evidence = torch.tensor([[[0.0, 1.0, -2.0], [0.0, 0.0, 0.0]]])
+    expected = logits.sigmoid().amax(dim=2, keepdim=True) * evidence.softmax(dim=2)
+    refined = refine_classes(logits, evidence)
+    torch.testing.assert_close(refined.sigmoid(), expected, rtol=1e-5, atol=1e-6)
+    assert bool(torch.isfinite(refine_classes(logits * 100, evidence * 100)).all())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"input_size": 400}, "input_size 400 must be a multiple of 32"),
         ({"class_names": ("a", "a")}, r"class_names \('a', 'a'\) must be distinct"),
         ({"num_proposals": 0}, r"num_proposals 0 must lie in 1\.\.3024"),
+        ({"decoder": "both"}, "decoder 'both': choose one of joint, per_prompt"),
         ({"width": 100}, "width 100 must be a multiple of 16"),
         ({"num_proposal": 3}, "unknown key 'num_proposal': did you mean 'num_proposals'"),
     ],

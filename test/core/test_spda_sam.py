@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from spda_sam_core.checkpoint import CheckpointError, file_sha256, save_checkpoint
+from spda_sam_core.checkpoint import save_checkpoint
 from spda_sam_core.config import load_model_config
 from spda_sam_core.depth import normalise_depth, normalise_inverse_depth
+from spda_sam_core.files import CheckpointError, file_sha256
 from spda_sam_core.network import SpdaSamNetwork, build_network
 from spda_sam_core.postprocess import postprocess
 from spda_sam_core.preprocess import Letterbox, prepare

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from spda_sam_core.checkpoint import file_sha256, save_checkpoint
+from spda_sam_core.checkpoint import save_checkpoint
 from spda_sam_core.config import load_model_config
+from spda_sam_core.files import file_sha256
 from spda_sam_core.instances import Instances, boxes_of_masks
 from spda_sam_core.network import build_network
 from spda_sam_core.spda_sam import Prediction

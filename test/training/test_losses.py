@@ -111,9 +111,10 @@ def test_boxes_and_classes_that_are_right_cost_nothing():
 def test_matched_places_are_decoded_before_the_others():
     one = [Assignment(torch.tensor([7, 9]), torch.tensor([0, 1]), torch.ones(2))]
     many = [Assignment(torch.tensor([1, 2]), torch.tensor([1, 0]), torch.ones(2))]
-    index, owners = choose_decoded(one, many, 3, torch.device("cpu"))
+    index, owners = choose_decoded(one, many, torch.tensor([[4, 5, 6]]))
     pairs = list(zip(index[0].tolist(), owners[0].tolist(), strict=True))
     assert set(pairs[:2]) == {(7, 0), (9, 1)}
     assert pairs[2] in {(1, 1), (2, 0)}
     nothing = [Assignment(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))]
-    assert choose_decoded(nothing, nothing, 2, torch.device("cpu"))[1].tolist() == [[-1, -1]]
+    index, owners = choose_decoded(one, nothing, torch.tensor([[4, 5, 6]]))
+    assert (int(index[0, 2]), int(owners[0, 2])) == (6, -1)

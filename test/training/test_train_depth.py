@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 
-from spda_sam_core.checkpoint import read_header
 from spda_sam_core.depth_estimator import DepthEstimator
+from spda_sam_core.files import read_header
 from training.dataset import CocoRgbdDataset
 from training.depth_data import DepthPictures, augment
 from training.depth_losses import absolute_loss, aligned_residual, gradient_loss, median_and_deviation

@@ -1,0 +1,1 @@
+"""Measurements that go into docs/benchmarks.md. Not installed: run them from a clone."""

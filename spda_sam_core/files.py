@@ -1,0 +1,109 @@
+"""Files of weights: written whole or not at all, and errors that say what is wrong with one. No pickle is executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+
+class CheckpointError(RuntimeError):
+    """A file of weights that cannot be used; the message has its path, what is wrong, and the fix."""
+
+
+@contextmanager
+def appears_whole(path: Path) -> Iterator[Path]:
+    """Write a file so that it appears whole or not at all, even if the power fails.
+
+    Args:
+        path: the file; its folder must exist.
+
+    Yields:
+        Where to write instead. It becomes `path` unless an exception leaves the block.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_safetensors(path: Path, weights: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write weights and header; the file appears whole or not at all."""
+    with appears_whole(path) as temporary:
+        safetensors.torch.save_file(weights, temporary, header)
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The text entries of a safetensors file; reads no weights.
+
+    Raises:
+        CheckpointError: the file cannot be read, is not safetensors, or ends too early.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            start = file.read(1)
+            if size < 10 or start != b"{":
+                raise CheckpointError(
+                    f"{path}: not a safetensors file ({size} bytes): give a file written by "
+                    "training/train.py; pickled files (.pt, .pth) are no checkpoints of ours"
+                )
+            if 8 + length > size:
+                raise CheckpointError(_truncated(path, size, 8 + length))
+            header = json.loads(start + file.read(length - 1))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged header ({error}): copy the file again") from error
+    tensors = [value for key, value in header.items() if key != "__metadata__"]
+    needed = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+    if size < needed:
+        raise CheckpointError(_truncated(path, size, needed))
+    return dict(header.get("__metadata__", {}))
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of a pickled state dict (.pt, .pth); nothing in the file is executed.
+
+    Raises:
+        CheckpointError: no such file, damaged, or anything but named tensors in it.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file: give the path of an official .pth or .pt file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{path}: refused, it is damaged or holds code beside tensors, which is never executed ({reason}): "
+            "download the official file again"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path}: holds no plain state dict of tensors: download the official file again")
+    return dict(state)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _truncated(path: Path, size: int, needed: int) -> str:
+    return f"{path}: truncated, {size} of {needed} bytes: copy or download the file again"
