@@ -65,6 +65,19 @@ def test_rgb_only_model_has_no_depth_weights():
     assert torch.equal(near, far)
 
 
+def test_what_stands_in_a_hole_changes_nothing():
+    torch.manual_seed(0)
+    model = randomise(build_network(CONFIG))
+    image, depth, valid = torch.randn(1, 3, 384, 384), torch.rand(1, 1, 384, 384), torch.ones(1, 1, 384, 384)
+    valid[..., 100:200, 50:250] = 0
+    zeros, ones, other = (model.encode(image, depth * valid + (1 - valid) * value, valid) for value in (0.0, 1.0, 7.0))
+    for a, b, c in zip(zeros, ones, other, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+    whole = model.encode(image, depth, torch.ones_like(valid))
+    assert not torch.allclose(whole[2], zeros[2], atol=1e-3)
+
+
 def test_constant_depth_has_no_variation_and_a_ramp_a_constant_one():
     valid = torch.ones(1, 1, 64, 64)
     flat = local_variation(torch.full((1, 1, 64, 64), 0.7), valid)

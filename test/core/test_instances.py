@@ -128,7 +128,7 @@ def test_supervision_detections_of_an_empty_result() -> None:
 
 
 def test_without_supervision_the_error_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "supervision", None)  # type: ignore[arg-type]  # as if not installed
+    monkeypatch.setitem(sys.modules, "supervision", None)  # as if not installed
     with pytest.raises(ImportError, match="pip install supervision"):
         make().to_supervision()
 
