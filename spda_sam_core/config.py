@@ -44,8 +44,6 @@ class ModelConfig:
         lora_rank: rank of the trained change to a pretrained base; 0 leaves its encoder as it is.
         decoder: "joint", all instances of an image in one pass over its embedding, or "per_prompt", one after the
             other as in SAM.
-        refine_classes: let each decoder pass correct the classes of its instances, having seen all of them rather than
-            one place.
         use_depth: read depth at all; without it C2FFM is left out.
         fusion_coarse: C2FFM's coarse part.
         fusion_fine: C2FFM's fine part; with neither part, depth features are plainly added.
@@ -71,7 +69,6 @@ class ModelConfig:
     encoder_attention_blocks: int = 0
     lora_rank: int = 0
     decoder: Decoder = "per_prompt"
-    refine_classes: bool = False
     use_depth: bool = True
     fusion_coarse: bool = True
     fusion_fine: bool = True
@@ -162,8 +159,7 @@ def check_keys(where: str, data: Mapping[str, Any], target: type) -> None:
     """
     fields = dataclasses.fields(target)
     refuse_unknown_keys(where, data, [field.name for field in fields])
-    optional = [f.name for f in fields if (f.default, f.default_factory) != (dataclasses.MISSING,) * 2]
-    missing = [f.name for f in fields if f.name not in data and f.name not in optional]
+    missing = [f.name for f in fields if f.name not in data and f.default is dataclasses.MISSING]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
 

@@ -26,12 +26,10 @@ class DecodedMasks(NamedTuple):
     Attributes:
         mask_logits: (B, P, 4G, 4G), positive inside.
         predicted_iou: (B, P).
-        mask_tokens: (B, P, D), what the decoder knows of each instance.
     """
 
     mask_logits: Tensor
     predicted_iou: Tensor
-    mask_tokens: Tensor
 
 
 class SelfPromptedDecoder(nn.Module):
@@ -95,5 +93,4 @@ class PerPromptDecoder(SelfPromptedDecoder):
         drawn = (kernels[:, None] @ upscaled.flatten(2)).reshape(b, p, -1)
         skipped = kernels.reshape(b, p, -1) @ edges.flatten(2)  # (B, P, 16G*G)
         predicted_iou = decoder.iou_prediction_head(tokens[:, 0])[:, 0].reshape(b, p)
-        masks = (drawn + skipped).reshape(b, p, 4 * g, 4 * g)
-        return DecodedMasks(masks, predicted_iou, tokens[:, 1].reshape(b, p, d))
+        return DecodedMasks((drawn + skipped).reshape(b, p, 4 * g, 4 * g), predicted_iou)

@@ -76,7 +76,7 @@ class JointDecoder(SelfPromptedDecoder):
             assert self.keep is not None
             drawn = drawn + self.keep(mask_tokens)[..., None] * drawn_before
         predicted_iou = decoder.iou_prediction_head(tokens[:, 0])[:, 0].reshape(b, p)
-        return DecodedMasks(drawn, predicted_iou, mask_tokens)
+        return DecodedMasks(drawn, predicted_iou)
 
     def _attend_both_ways(
         self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor

@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spda_sam_core.config import ModelConfig
-from spda_sam_core.decoder import DecodedMasks, PerPromptDecoder
+from spda_sam_core.decoder import PerPromptDecoder
 from spda_sam_core.depth_path import DepthPath
 from spda_sam_core.encoder import build_encoder
-from spda_sam_core.fusion import C2FFM, zero_linear
+from spda_sam_core.fusion import C2FFM
 from spda_sam_core.joint_decoder import JointDecoder
 from spda_sam_core.semantic_prompts import (
     FeaturePyramid,
@@ -32,7 +31,7 @@ class SpdaSamOutput(NamedTuple):
 
     Attributes:
         mask_logits: (B, K, S/4, S/4) float32, positive inside.
-        class_logits: (B, K, C) float32, before the sigmoid; refined by the decoder where the configuration says so.
+        class_logits: (B, K, C) float32, before the sigmoid.
         predicted_iou: (B, K) float32, of the mask with the truth; may leave [0, 1].
         boxes_xyxy: (B, K, 4) float32 network pixels, of the proposals.
     """
@@ -44,17 +43,15 @@ class SpdaSamOutput(NamedTuple):
 
 
 class Segmentation(NamedTuple):
-    """What each decoder pass says, last pass last.
+    """Masks and predicted IoU of each decoder pass, last pass last.
 
     Attributes:
         mask_logits: one (B, P, S/4, S/4) per pass.
         predicted_iou: one (B, P) per pass.
-        class_evidence: one (B, P, C) per pass, to be compared over the classes; empty without `refine_classes`.
     """
 
     mask_logits: tuple[Tensor, ...]
     predicted_iou: tuple[Tensor, ...]
-    class_evidence: tuple[Tensor, ...]
 
 
 class SpdaSamNetwork(nn.Module):
@@ -71,7 +68,6 @@ class SpdaSamNetwork(nn.Module):
         self.semantic_prompts = SemanticPrompts(config)
         self.spatial_prompts = SpatialPrompts(config)
         self.decoder = _DECODERS[config.decoder](config)
-        self.class_evidence = zero_linear(config.width, len(config.class_names)) if config.refine_classes else None
 
     def train(self, mode: bool = True) -> SpdaSamNetwork:
         """As `nn.Module.train`; a frozen base keeps the statistics of its batch normalisation."""
@@ -95,9 +91,8 @@ class SpdaSamNetwork(nn.Module):
         pyramid = self.pyramid(fused)
         proposals = self.proposal_head(pyramid)
         picked = proposals.pick(best_places(proposals.class_logits, self.config.num_proposals))
-        masks, ious, evidence = self.segment(fused, pyramid, picked)
-        class_logits = refine_classes(picked.class_logits, evidence[-1]) if evidence else picked.class_logits
-        return SpdaSamOutput(masks[-1], class_logits, ious[-1], picked.boxes_xyxy)
+        masks, ious = self.segment(fused, pyramid, picked)
+        return SpdaSamOutput(masks[-1], picked.class_logits, ious[-1], picked.boxes_xyxy)
 
     def encode(self, image: Tensor, inverse_depth: Tensor, depth_valid: Tensor) -> tuple[Tensor, ...]:
         """Dual-path encoder and C2FFM: fused features at strides 4, 8 and 16."""
@@ -118,41 +113,16 @@ class SpdaSamNetwork(nn.Module):
         positions = self.spatial_prompts.encode_positions(boxes_xyxy)
         semantic, where = self.semantic_prompts(picked, positions, embedding, image_pe)
         unmasked = embedding + self.spatial_prompts.no_mask()
-        pass1 = self.decoder(unmasked, image_pe, semantic, where, edges)
+        mask1, iou1 = self.decoder(unmasked, image_pe, semantic, where, edges)
         if not self.config.use_spatial_prompts:
-            return self._segmentation(picked, pass1)
-        spatial, dense = self.spatial_prompts(pass1.mask_logits, boxes_xyxy)
+            return Segmentation((mask1,), (iou1,))
+        spatial, dense = self.spatial_prompts(mask1, boxes_xyxy)
         both = torch.cat([semantic, spatial], dim=2)  # (B, P, T + 2n + 2, D)
         if self.config.decoder == "joint":  # no instance's mask is added to the embedding, which all share
-            before = pass1.mask_logits.detach()
-            pass2 = self.decoder(unmasked, image_pe, both, dense + where, edges, before)
+            mask2, iou2 = self.decoder(unmasked, image_pe, both, dense + where, edges, mask1.detach())
         else:
-            pass2 = self.decoder(embedding, image_pe, both, dense, edges)
-        return self._segmentation(picked, pass1, pass2)
-
-    def _segmentation(self, picked: Proposals, *passes: DecodedMasks) -> Segmentation:
-        masks, ious, tokens = zip(*passes, strict=True)
-        if self.class_evidence is None:
-            return Segmentation(masks, ious, ())
-        proposed = picked.class_logits.detach()  # which places propose is learned from all places, not from these
-        return Segmentation(masks, ious, tuple(proposed + self.class_evidence(t) for t in tokens))
-
-
-def refine_classes(class_logits: Tensor, evidence: Tensor) -> Tensor:
-    """How sure the place is that there is anything, divided among the classes as the decoder says.
-
-    Args:
-        class_logits: (B, K, C) of the proposals, before the sigmoid.
-        evidence: (B, K, C), before the softmax.
-
-    Returns:
-        (B, K, C), whose sigmoid is the largest sigmoid of `class_logits` times the softmax of `evidence`.
-    """
-    sure = F.logsigmoid(class_logits.float().amax(dim=2, keepdim=True))
-    log_probability = sure + F.log_softmax(evidence.float(), dim=2)
-    # log(p / (1 - p)), for p within float32's reach of 0 and 1
-    log_probability = log_probability.clamp(-16, -1e-6)
-    return log_probability - torch.log(-torch.expm1(log_probability))
+            mask2, iou2 = self.decoder(embedding, image_pe, both, dense, edges)
+        return Segmentation((mask1, mask2), (iou1, iou2))
 
 
 def build_network(config: ModelConfig) -> SpdaSamNetwork:

@@ -28,7 +28,6 @@ class LossWeights:
     mask_bce: float
     mask_dice: float
     iou: float
-    classes_refined: float = 0.0
 
 
 class OneToManyHead(nn.Module):
@@ -95,13 +94,12 @@ def training_losses(
     many_logits = one_to_many(proposals.features)
     one, many = assign_batch(proposals, many_logits, targets, model.config.input_size)
     index, owners = choose_decoded(one, many, best_places(proposals.class_logits, decoded))
-    masks, ious, evidence = model.segment(fused, pyramid, proposals.pick(index))
+    masks, ious = model.segment(fused, pyramid, proposals.pick(index))
     losses = {
         "classes": class_loss(proposals.class_logits, one, targets),
         "classes_one_to_many": class_loss(many_logits, many, targets),
         "boxes": 0.5 * (box_loss(proposals, one, targets) + box_loss(proposals, many, targets)),
         **mask_losses(masks, ious, owners, targets),
-        "classes_refined": refined_class_loss(evidence, owners, targets),
     }
     losses["total"] = sum(losses[name] * getattr(weights, name) for name in vars(weights))  # type: ignore[assignment]
     return losses
@@ -122,24 +120,26 @@ def assign_batch(
     return one, many
 
 
-def choose_decoded(one: list[Assignment], many: list[Assignment], others: Tensor) -> tuple[Tensor, Tensor]:
-    """Places whose masks are decoded: one-to-one matches, then one-to-many ones, each in random order.
+def choose_decoded(one: list[Assignment], many: list[Assignment], best: Tensor) -> tuple[Tensor, Tensor]:
+    """Places whose masks are decoded: all one-to-one matches, then as many one-to-many ones as of the best places.
 
     Args:
         one: matches of each picture.
         many: the same, one-to-many.
-        others: (B, P) places for pictures with too few matches.
+        best: (B, P) the places that would be decoded when running, best first.
 
     Returns:
-        Places (B, P) and the instances they stand for (B, P), -1 for `others`.
+        Places (B, P) and the instances they stand for (B, P), -1 for places that were not matched.
     """
-    index, decoded = others.clone(), others.shape[1]
+    index, decoded = best.clone(), best.shape[1]
     owners = torch.full_like(index, -1)
     for i, pair in enumerate(zip(one, many, strict=True)):
         shuffled = [torch.randperm(len(a.places)).to(index.device) for a in pair]
+        room = (decoded - len(shuffled[0])) // 2
+        shuffled[1] = shuffled[1][: max(0, room)]
         places = torch.cat([a.places[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
         instances = torch.cat([a.instances[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
-        index[i, : len(places)] = places
+        index[i] = torch.cat([places, best[i]])[:decoded]
         owners[i, : len(places)] = instances
     return index, owners
 
@@ -168,7 +168,10 @@ def box_loss(proposals: Proposals, assignments: list[Assignment], targets: Targe
 def mask_losses(
     masks: tuple[Tensor, ...], ious: tuple[Tensor, ...], owners: Tensor, targets: Targets
 ) -> dict[str, Tensor]:
-    """Cross-entropy, dice and predicted IoU, each the mean over decoded masks and passes.
+    """Cross-entropy and dice of the masks that stand for an instance, and predicted IoU of all.
+
+    Each is the mean over masks and passes. Masks of places that were not matched count with the IoU that they have
+    with any instance, so that a mask of nothing learns to say so (as Mask Scoring R-CNN: Huang et al., CVPR 2019).
 
     Args:
         masks: logits (B, P, h, h) of each pass.
@@ -178,12 +181,9 @@ def mask_losses(
     """
     used = owners >= 0
     side = masks[0].shape[-1]
-    truth = [
-        # the share of each cell that the instance covers: the edge lies where a bilinear enlargement puts it
-        F.adaptive_avg_pool2d(targets.masks[i].float(), side)[owners[i, used[i]]]
-        for i in range(len(owners))
-    ]
-    wanted = torch.cat(truth)  # (A, h, h)
+    # the share of each cell that the instance covers: the edge lies where a bilinear enlargement puts it
+    truth = [F.adaptive_avg_pool2d(each.float(), side) for each in targets.masks]  # (M, h, h)
+    wanted = torch.cat([t[owners[i, used[i]]] for i, t in enumerate(truth)])  # (A, h, h)
     count = max(1, len(wanted))
     terms = {"mask_bce": masks[0].new_zeros((), dtype=torch.float32)}
     terms |= {"mask_dice": terms["mask_bce"], "iou": terms["mask_bce"]}
@@ -193,18 +193,28 @@ def mask_losses(
         probability = chosen.sigmoid()
         shared = (probability * wanted).sum(dim=(1, 2))
         dice = 1 - (2 * shared + 1) / (probability.square().sum(dim=(1, 2)) + wanted.square().sum(dim=(1, 2)) + 1)
-        hard, true = chosen > 0, wanted > 0.5
-        iou = (hard & true).sum(dim=(1, 2)) / (hard | true).sum(dim=(1, 2)).clamp(min=1)
         terms["mask_bce"] = terms["mask_bce"] + bce.sum() / (count * len(masks))
         terms["mask_dice"] = terms["mask_dice"] + dice.sum() / (count * len(masks))
-        error = (predicted_iou[used].float() - iou).square().sum()
-        terms["iou"] = terms["iou"] + error / (count * len(masks))
+        iou = torch.stack([true_iou(logits[i], t, owners[i]) for i, t in enumerate(truth)])
+        terms["iou"] = terms["iou"] + F.mse_loss(predicted_iou.float(), iou) / len(masks)
     return terms
 
 
-def refined_class_loss(evidence: tuple[Tensor, ...], owners: Tensor, targets: Targets) -> Tensor:
-    """Cross-entropy of the class of each decoded instance, the mean over instances and passes; 0 without passes."""
-    used = owners >= 0
-    wanted = torch.cat([ids[owners[i, used[i]]] for i, ids in enumerate(targets.class_ids)])  # (A,)
-    losses = [F.cross_entropy(logits[used].float(), wanted, reduction="sum") for logits in evidence]
-    return sum(losses, torch.zeros((), device=owners.device)) / max(1, len(wanted) * len(losses))
+def true_iou(mask_logits: Tensor, truth: Tensor, owners: Tensor) -> Tensor:
+    """IoU of each mask with its instance or, where it stands for none, with the instance that it meets best.
+
+    Args:
+        mask_logits: (P, h, h).
+        truth: (M, h, h) share of each cell that the instance covers.
+        owners: (P,) instance of each mask, -1 for none.
+
+    Returns:
+        (P,) float32, 0 where the picture has no instance.
+    """
+    if not len(truth):
+        return torch.zeros(len(mask_logits), device=mask_logits.device)
+    drawn, true = ((x.flatten(1) > limit).float() for x, limit in ((mask_logits.detach(), 0), (truth, 0.5)))
+    shared = drawn @ true.T  # (P, M)
+    iou = shared / (drawn.sum(dim=1, keepdim=True) + true.sum(dim=1) - shared).clamp(min=1)
+    own = iou.gather(1, owners.clamp(min=0)[:, None])[:, 0]
+    return torch.where(owners >= 0, own, iou.amax(dim=1))

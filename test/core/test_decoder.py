@@ -18,7 +18,7 @@ def test_many_prompts_in_many_images_equal_upstream_one_image_at_a_time():
     sparse, dense = torch.randn(b, p, t, d), torch.randn(b, p, d, g, g)
     edges = torch.zeros(b, d // 8, 4 * g, 4 * g)
     with torch.no_grad():
-        masks, iou, _ = decoder(embedding, pe, sparse, dense, edges)
+        masks, iou = decoder(embedding, pe, sparse, dense, edges)
         for i in range(b):
             expected_masks, expected_iou = decoder.mask_decoder(
                 image_embeddings=embedding[i : i + 1],

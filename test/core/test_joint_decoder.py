@@ -43,7 +43,7 @@ def trained(decoder: JointDecoder) -> JointDecoder:
 @torch.no_grad()
 def test_one_instance_untrained_equals_the_mask_decoder_of_sam(decoder: JointDecoder) -> None:
     embedding, pe, sparse, dense, edges = inputs(p=1)
-    masks, iou, _ = decoder(embedding, pe, sparse, dense, edges)
+    masks, iou = decoder(embedding, pe, sparse, dense, edges)
     for i in range(B):
         expected_masks, expected_iou = decoder.mask_decoder(
             image_embeddings=embedding[i : i + 1],
@@ -60,8 +60,8 @@ def test_one_instance_untrained_equals_the_mask_decoder_of_sam(decoder: JointDec
 def test_instances_do_not_depend_on_their_order(decoder: JointDecoder) -> None:
     embedding, pe, sparse, dense, edges = inputs()
     order = [2, 0, 1]
-    masks, iou, _ = trained(decoder)(embedding, pe, sparse, dense, edges)
-    shuffled, shuffled_iou, _ = decoder(embedding, pe, sparse[:, order], dense[:, order], edges)
+    masks, iou = trained(decoder)(embedding, pe, sparse, dense, edges)
+    shuffled, shuffled_iou = decoder(embedding, pe, sparse[:, order], dense[:, order], edges)
     torch.testing.assert_close(shuffled, masks[:, order], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(shuffled_iou, iou[:, order], rtol=1e-4, atol=1e-4)
 
@@ -86,10 +86,10 @@ def test_a_place_that_the_bias_closes_has_no_influence_on_the_tokens(decoder: Jo
     embedding, pe, sparse, dense, edges = inputs(b=1, p=1)
     dense.zero_()
     dense[..., 0, :, G // 2 :] = -1e4
-    _, iou, _ = decoder(embedding, pe, sparse, dense, edges)
+    _, iou = decoder(embedding, pe, sparse, dense, edges)
     changed = embedding.clone()
     changed[..., G // 2 :] += 1
-    _, same, _ = decoder(changed, pe, sparse, dense, edges)
+    _, same = decoder(changed, pe, sparse, dense, edges)
     torch.testing.assert_close(same, iou)
     changed[..., : G // 2] += 1
     assert not torch.allclose(decoder(changed, pe, sparse, dense, edges)[1], iou, atol=1e-3)
@@ -98,8 +98,8 @@ def test_a_place_that_the_bias_closes_has_no_influence_on_the_tokens(decoder: Jo
 @torch.no_grad()
 def test_the_place_term_adds_the_dense_prompt_at_the_size_of_the_mask(decoder: JointDecoder) -> None:
     embedding, pe, sparse, dense, edges = inputs()
-    before, *_ = decoder(embedding, pe, sparse, dense, edges)
+    before, _ = decoder(embedding, pe, sparse, dense, edges)
     decoder.place_kernel.bias[3] = 2.0
-    after, *_ = decoder(embedding, pe, sparse, dense, edges)
+    after, _ = decoder(embedding, pe, sparse, dense, edges)
     expected = 2 * F.interpolate(dense[:, :, 3], size=(4 * G, 4 * G), mode="bilinear", align_corners=False)
     torch.testing.assert_close(after - before, expected, rtol=1e-3, atol=1e-3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spda_sam_core.config import load_model_config, model_config_from_dict
-from spda_sam_core.network import build_network, refine_classes
+from spda_sam_core.network import build_network
 
 CONFIG = load_model_config("tiny")
 
@@ -48,10 +48,7 @@ def test_second_pass_changes_the_masks_and_can_be_switched_off():
 @pytest.mark.parametrize("preset", ["tiny", "sam_vit_b", "mobile_sam"])
 def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset, decoder):
     torch.manual_seed(0)
-    preset_config = load_model_config(preset)
-    config = dataclasses.replace(
-        preset_config, input_size=128, num_proposals=6, decoder=decoder, refine_classes=decoder == "joint"
-    )
+    config = dataclasses.replace(load_model_config(preset), input_size=128, num_proposals=6, decoder=decoder)
     network = build_network(config).train()
     with torch.no_grad():  # what begins at zero hides what lies behind it
         for parameter in network.parameters():
@@ -62,21 +59,12 @@ def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset,
     pyramid = network.pyramid(fused)
     proposals = network.proposal_head(pyramid)
     index = torch.arange(6).expand(2, 6)
-    masks, ious, evidence = network.segment(fused, pyramid, proposals.pick(index))
-    parts = [*masks, *ious, *evidence, proposals.class_logits, proposals.boxes_xyxy]
+    masks, ious = network.segment(fused, pyramid, proposals.pick(index))
+    parts = [*masks, *ious, proposals.class_logits, proposals.boxes_xyxy]
     sum((part.float() ** 2).mean() for part in parts).backward()
     silent = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     moved = [n for n, p in network.named_parameters() if not p.requires_grad and p.grad is not None]
     assert (silent, moved) == ([], [])
-
-
-def test_refined_classes_divide_what_the_place_is_sure_of():
-    logits = torch.tensor([[[2.0, -1.0, -3.0], [-50.0, -60.0, -70.0]]])
-    evidence = torch.tensor([[[0.0, 1.0, -2.0], [0.0, 0.0, 0.0]]])
-    expected = logits.sigmoid().amax(dim=2, keepdim=True) * evidence.softmax(dim=2)
-    refined = refine_classes(logits, evidence)
-    torch.testing.assert_close(refined.sigmoid(), expected, rtol=1e-5, atol=1e-6)
-    assert bool(torch.isfinite(refine_classes(logits * 100, evidence * 100)).all())
 
 
 @pytest.mark.parametrize(

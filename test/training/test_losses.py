@@ -20,6 +20,7 @@ from training.losses import (
     class_loss,
     mask_losses,
     training_losses,
+    true_iou,
 )
 
 CONFIG = load_model_config("tiny")
@@ -108,13 +109,27 @@ def test_boxes_and_classes_that_are_right_cost_nothing():
     assert float(class_loss(-logits, one, targets)) > 20
 
 
-def test_matched_places_are_decoded_before_the_others():
+def test_matched_places_are_decoded_before_those_that_would_be_when_running():
     one = [Assignment(torch.tensor([7, 9]), torch.tensor([0, 1]), torch.ones(2))]
     many = [Assignment(torch.tensor([1, 2]), torch.tensor([1, 0]), torch.ones(2))]
-    index, owners = choose_decoded(one, many, torch.tensor([[4, 5, 6]]))
+    index, owners = choose_decoded(one, many, torch.tensor([[7, 5, 6, 8]]))
     pairs = list(zip(index[0].tolist(), owners[0].tolist(), strict=True))
     assert set(pairs[:2]) == {(7, 0), (9, 1)}
     assert pairs[2] in {(1, 1), (2, 0)}
+    assert pairs[3] == (7, -1)
     nothing = [Assignment(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))]
-    index, owners = choose_decoded(one, nothing, torch.tensor([[4, 5, 6]]))
-    assert (int(index[0, 2]), int(owners[0, 2])) == (6, -1)
+    index, owners = choose_decoded(nothing, nothing, torch.tensor([[4, 5]]))
+    assert (index.tolist(), owners.tolist()) == ([[4, 5]], [[-1, -1]])
+
+
+def test_a_mask_of_nothing_learns_to_say_so_and_an_unmatched_one_what_it_meets():
+    logits = torch.full((3, 96, 96), -5.0)
+    logits[0, 0:10, 0:10] = 5  # a quarter of the first instance, whose it is
+    logits[1, 0:10, 0:10] = 5  # the same, nobody's: half of the second instance is more
+    logits[2, 90:, 90:] = 5  # water
+    truth = torch.zeros(2, 96, 96)
+    truth[0, 0:20, 0:20] = 1
+    truth[1, 0:10, 0:20] = 1
+    owners = torch.tensor([0, -1, -1])
+    assert true_iou(logits, truth, owners).tolist() == pytest.approx([0.25, 0.5, 0.0])
+    assert true_iou(logits, truth[:0], torch.full((3,), -1)).tolist() == [0, 0, 0]
