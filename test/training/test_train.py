@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from segment_anything import sam_model_registry
 
 from spda_sam_core.checkpoint import load_checkpoint
 from spda_sam_core.config import load_model_config
+from spda_sam_core.files import file_sha256
+from spda_sam_core.weights import PUBLISHED
 from training.batches import TrainingBatches
 from training.dataset import CocoRgbdDataset
 from training.schedule import learning_rate
@@ -194,3 +197,31 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
     assert rates[9] == rates[10] == pytest.approx(0.1)
     assert rates[55] == pytest.approx(0.05)
     assert rates[100] == pytest.approx(0, abs=1e-9)
+
+
+def test_training_on_a_base_leaves_the_base_alone_and_resumes_on_that_file_only(
+    config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPDA_SAM_WEIGHTS", str(tmp_path))
+    official = tmp_path / PUBLISHED["sam_vit_b"].file_name
+    torch.manual_seed(0)
+    sam = sam_model_registry["vit_b"]().state_dict()
+    torch.save(sam, official)
+    small = dataclasses.replace(
+        load_model_config("sam_vit_b"), class_names=("red", "green"), input_size=SIZE, num_proposals=6
+    )
+    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(small).items()}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(listed), encoding="utf-8")
+    checkpoint = train(new_trainer(dataclasses.replace(config, steps=2, warmup_steps=1), dataset))
+    network, info = load_checkpoint(checkpoint)
+    assert info.base == ("sam_vit_b", file_sha256(official))
+    weights = network.state_dict()
+    for name in ("image_encoder.blocks.3.attn.qkv.weight", "image_encoder.neck.0.weight"):
+        assert torch.equal(weights[name.replace("image_encoder.", "rgb_path.base.")], sam[name])
+    assert bool(weights["rgb_path.base.blocks.3.attn.qkv.lora_up.weight"].any())
+    assert not torch.equal(weights["decoder.mask_decoder.iou_token.weight"], sam["mask_decoder.iou_token.weight"])
+
+    torch.save({key: tensor + 1e-3 for key, tensor in sam.items()}, official)
+    resumed = new_trainer(dataclasses.replace(config, steps=2, warmup_steps=1), dataset)
+    with pytest.raises(ValueError, match=r"resume\.pt: began on sam_vit_b with SHA-256 .* put the same file back"):
+        resumed.resume()
