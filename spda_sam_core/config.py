@@ -44,7 +44,6 @@ class ModelConfig:
         lora_rank: rank of the trained change to a pretrained base; 0 leaves its encoder as it is.
         decoder: "joint", all instances of an image in one pass over its embedding, or "per_prompt", one after the
             other as in SAM.
-        pass2_stride: 16, or 8 to let joint decoding's second pass look and draw at twice the resolution of the first.
         use_depth: read depth at all; without it C2FFM is left out.
         fusion_coarse: C2FFM's coarse part.
         fusion_fine: C2FFM's fine part; with neither part, depth features are plainly added.
@@ -70,7 +69,6 @@ class ModelConfig:
     encoder_attention_blocks: int = 0
     lora_rank: int = 0
     decoder: Decoder = "per_prompt"
-    pass2_stride: int = 16
     use_depth: bool = True
     fusion_coarse: bool = True
     fusion_fine: bool = True
@@ -100,8 +98,6 @@ class ModelConfig:
         for name, chosen, known in choices:
             if chosen not in known:
                 raise ValueError(f"{name} '{chosen}': choose one of {', '.join(known)}")
-        if self.pass2_stride not in ((16, 8) if self.decoder == "joint" else (16,)):
-            raise ValueError(f"pass2_stride {self.pass2_stride} must be 16, or 8 with decoder 'joint'")
         if self.pretrained:
             self._check_pretrained()
         elif self.lora_rank:
@@ -163,7 +159,8 @@ def check_keys(where: str, data: Mapping[str, Any], target: type) -> None:
     """
     fields = dataclasses.fields(target)
     refuse_unknown_keys(where, data, [field.name for field in fields])
-    missing = [f.name for f in fields if f.name not in data and f.default is dataclasses.MISSING]
+    optional = [f.name for f in fields if (f.default, f.default_factory) != (dataclasses.MISSING,) * 2]
+    missing = [f.name for f in fields if f.name not in data and f.name not in optional]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
 

@@ -11,8 +11,7 @@ prompt can be added to an embedding that all share (ours, not the paper's):
   coordinates, Tian et al., ECCV 2020);
 - in pass 2 a share of the mask of pass 1, how much says the mask token.
 
-The last three begin at zero. Pass 2 knows where to look, so it may do that at stride 8, on SAM's embedding enlarged and
-a change to it from the pyramid that begins at zero (`ModelConfig.pass2_stride`): masks are drawn at S/2 then.
+The last three begin at zero.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from torch.nn import functional as F
 
 from spda_sam_core.config import ModelConfig
 from spda_sam_core.decoder import DecodedMasks, SelfPromptedDecoder
-from spda_sam_core.fusion import zero_conv, zero_linear
+from spda_sam_core.fusion import zero_linear
 
 
 class JointDecoder(SelfPromptedDecoder):
@@ -40,7 +39,6 @@ class JointDecoder(SelfPromptedDecoder):
         self.biases = zero_linear(config.dense_width, (2 * layers + 1) * config.attention_heads)
         self.place_kernel = zero_linear(config.width, config.dense_width)
         self.keep = zero_linear(config.width, 1) if config.use_spatial_prompts else None
-        self.finer = zero_conv(config.width, config.width) if config.pass2_stride == 8 else None
         self.heads = config.attention_heads
 
     def forward(
@@ -71,44 +69,14 @@ class JointDecoder(SelfPromptedDecoder):
         kernels = decoder.output_hypernetworks_mlps[0](mask_tokens)  # (B, P, D/8)
         drawn = (kernels @ (upscaled + edges).flatten(2)).reshape(b, p, 4 * g, 4 * g)
         placed = self.place_kernel(mask_tokens)[:, :, None] @ dense.flatten(3)  # (B, P, 1, G*G)
-        drawn = drawn + _enlarge(placed.reshape(b, p, g, g), 4)
+        drawn = drawn + F.interpolate(
+            placed.reshape(b, p, g, g), scale_factor=4.0, mode="bilinear", align_corners=False
+        )
         if drawn_before is not None:
             assert self.keep is not None
             drawn = drawn + self.keep(mask_tokens)[..., None] * drawn_before
         predicted_iou = decoder.iou_prediction_head(tokens[:, 0])[:, 0].reshape(b, p)
         return DecodedMasks(drawn, predicted_iou)
-
-    def second_pass(
-        self,
-        image_embedding: Tensor,
-        image_pe: Tensor,
-        sparse: Tensor,
-        dense: Tensor,
-        edges: Tensor,
-        drawn_before: Tensor,
-        pyramid8: Tensor,
-    ) -> DecodedMasks:
-        """Decode again with what pass 1 drew, at `ModelConfig.pass2_stride`.
-
-        Args:
-            image_embedding: as `forward`, like those that follow.
-            image_pe: (1, D, n, n), n = S / pass2_stride.
-            sparse: (B, P, T, D).
-            dense: (B, P, X, G, G).
-            edges: (B, D/8, 4G, 4G).
-            drawn_before: (B, P, 4G, 4G) mask logits of pass 1.
-            pyramid8: (B, D, 2G, 2G).
-
-        Returns:
-            Masks of side 4n.
-        """
-        if self.finer is not None:  # G becomes 2G
-            image_embedding = _enlarge(image_embedding, 2) + self.finer(pyramid8)
-            edges, drawn_before = _enlarge(edges, 2), _enlarge(drawn_before, 2)
-            b, p = dense.shape[:2]
-            dense = _enlarge(dense.flatten(0, 1), 2).reshape(b, p, dense.shape[2], *image_pe.shape[2:])
-        decoded: DecodedMasks = self(image_embedding, image_pe, sparse, dense, edges, drawn_before)
-        return decoded
 
     def _attend_both_ways(
         self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
@@ -162,10 +130,6 @@ class JointDecoder(SelfPromptedDecoder):
         all_biases = self.biases(places).permute(0, 3, 1, 2)  # (B, layers * heads, P, G*G)
         for bias in all_biases.split(self.heads, dim=1):
             yield bias[:, :, :, None].expand(-1, -1, -1, n, -1).reshape(b, self.heads, p * n, -1)
-
-
-def _enlarge(x: Tensor, factor: int) -> Tensor:
-    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def _attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

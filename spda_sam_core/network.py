@@ -30,7 +30,7 @@ class SpdaSamOutput(NamedTuple):
     """K candidates per image, surest proposal first.
 
     Attributes:
-        mask_logits: (B, K, S/4, S/4) float32, positive inside; S/2 where pass 2 has stride 8.
+        mask_logits: (B, K, S/4, S/4) float32, positive inside.
         class_logits: (B, K, C) float32, before the sigmoid.
         predicted_iou: (B, K) float32, of the mask with the truth; may leave [0, 1].
         boxes_xyxy: (B, K, 4) float32 network pixels, of the proposals.
@@ -46,7 +46,7 @@ class Segmentation(NamedTuple):
     """Masks and predicted IoU of each decoder pass, last pass last.
 
     Attributes:
-        mask_logits: one (B, P, S/4, S/4) per pass; S/2 where pass 2 has stride 8.
+        mask_logits: one (B, P, S/4, S/4) per pass.
         predicted_iou: one (B, P) per pass.
     """
 
@@ -105,7 +105,7 @@ class SpdaSamNetwork(nn.Module):
 
     def segment(self, fused: tuple[Tensor, ...], pyramid: Pyramid, picked: Proposals) -> Segmentation:
         """Self-prompts and both decoder passes for P picked proposals per image."""
-        image_pe = self.spatial_prompts.image_pe(self.config.grid)
+        image_pe = self.spatial_prompts.image_pe()
         # SAM's decoder was trained on its encoder's output; a small encoder's becomes better through the pyramid
         embedding = fused[2] if self.config.pretrained else pyramid.p16  # (B, D, G, G)
         edges = self.decoder.edges(fused[0], pyramid.p8)
@@ -118,12 +118,8 @@ class SpdaSamNetwork(nn.Module):
             return Segmentation((mask1,), (iou1,))
         spatial, dense = self.spatial_prompts(mask1, boxes_xyxy)
         both = torch.cat([semantic, spatial], dim=2)  # (B, P, T + 2n + 2, D)
-        if isinstance(self.decoder, JointDecoder):
-            image_pe = self.spatial_prompts.image_pe(self.config.input_size // self.config.pass2_stride)
-            # no instance's mask is added to the embedding, which all share
-            mask2, iou2 = self.decoder.second_pass(
-                unmasked, image_pe, both, dense + where, edges, mask1.detach(), pyramid.p8
-            )
+        if isinstance(self.decoder, JointDecoder):  # no instance's mask is added to the embedding, which all share
+            mask2, iou2 = self.decoder(unmasked, image_pe, both, dense + where, edges, mask1.detach())
         else:
             mask2, iou2 = self.decoder(embedding, image_pe, both, dense, edges)
         return Segmentation((mask1, mask2), (iou1, iou2))

@@ -56,10 +56,9 @@ class SpatialPrompts(nn.Module):
         if not self.widened:
             self.prompt_encoder.mask_downscaling[-1].requires_grad_(False)
 
-    def image_pe(self, grid: int) -> Tensor:
-        """(1, D, grid, grid) position encoding of an image embedding with so many rows and columns."""
-        encoded: Tensor = self.prompt_encoder.pe_layer((grid, grid))
-        return encoded[None]
+    def image_pe(self) -> Tensor:
+        """(1, D, G, G) position encoding of the image embedding."""
+        return self.prompt_encoder.get_dense_pe()
 
     def no_mask(self) -> Tensor:
         """(1, D, 1, 1) that SAM adds to the image embedding where no mask is known."""

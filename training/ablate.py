@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ import torch
 import yaml
 
 from spda_sam_core.base import count_weights
-from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict
+from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict, refuse_unknown_keys
 from spda_sam_core.files import appears_whole
 from spda_sam_core.spda_sam import SpdaSam, check_device
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
 from training.train import Trainer, train
 from training.train_config import TrainConfig, load_train_config
+
+_TRAIN_FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Row:
         title: what the table calls it.
         seeds: number of runs, with seeds 0, 1, ...
         model: fields of `ModelConfig` that differ from the base run's model.
+        train: fields of `TrainConfig` that differ from the base run.
     """
 
     name: str
     title: str
     seeds: int
     model: Mapping[str, Any]
+    train: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def load_ablation(path: Path) -> Ablation:
     check_keys(f"{path}", data, Ablation)
     for entry in data["rows"]:
         check_keys(f"{path}, rows", entry, Row)
+        refuse_unknown_keys(f"{path}, row {entry['name']}", entry.get("train", {}), _TRAIN_FIELDS)
     rows = tuple(Row(**entry) for entry in data["rows"])
     names = [row.name for row in rows]
     if not rows or len(set(names)) < len(names):
@@ -119,7 +124,8 @@ def run(
     model = {**dataclasses.asdict(load_model_config(base.model)), **row.model}
     listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
     _write(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False))
-    config = dataclasses.replace(base, model=str(folder / "model.yaml"), output=str(folder), seed=seed)
+    own = {"model": str(folder / "model.yaml"), "output": str(folder), "seed": seed}
+    config = dataclasses.replace(base, **{**row.train, **own})
     trainer = Trainer(config, splits["train"], splits["val"], device)
     if trainer.resume_path.exists():
         trainer.resume()

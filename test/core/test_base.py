@@ -129,7 +129,7 @@ def test_pass_2_equals_sam_predictor_given_the_same_points_box_and_mask(official
     with torch.inference_mode():
         sparse, dense = network.spatial_prompts(drawn, torch.zeros(1, 2, 4))
         edges = torch.zeros(1, 32, 256, 256)
-        masks, iou = network.decoder(predictor.features, network.spatial_prompts.image_pe(64), sparse, dense, edges)
+        masks, iou = network.decoder(predictor.features, network.spatial_prompts.image_pe(), sparse, dense, edges)
         labels = torch.tensor([1] * 4 + [0] * 4).expand(2, 8)
         _, expected_iou, expected = predictor.predict_torch(
             points_xy[0], labels, boxes=boxes_xyxy[0], mask_input=drawn[0][:, None], multimask_output=False

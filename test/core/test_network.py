@@ -18,13 +18,13 @@ def inputs(batch):
     return torch.randn(batch, 3, 384, 384), torch.rand(batch, 1, 384, 384), torch.ones(batch, 1, 384, 384)
 
 
-DECODERS = [("joint", 8), ("joint", 16), ("per_prompt", 16)]
+DECODERS = ["joint", "per_prompt"]
 
 
-@pytest.mark.parametrize(("decoder", "pass2_stride"), DECODERS)
-def test_a_batch_gives_what_its_images_give_alone(decoder, pass2_stride):
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_batch_gives_what_its_images_give_alone(decoder):
     torch.manual_seed(0)
-    model = build_network(dataclasses.replace(CONFIG, decoder=decoder, pass2_stride=pass2_stride)).eval()
+    model = build_network(dataclasses.replace(CONFIG, decoder=decoder)).eval()
     image, inverse_depth, valid = inputs(2)
     with torch.no_grad():
         together = model(image, inverse_depth, valid)
@@ -33,8 +33,7 @@ def test_a_batch_gives_what_its_images_give_alone(decoder, pass2_stride):
             for a, b in zip(together, alone, strict=True):
                 torch.testing.assert_close(a[i : i + 1], b, rtol=1e-3, atol=1e-3)
     k, c = CONFIG.num_proposals, len(CONFIG.class_names)
-    side = 4 * CONFIG.input_size // pass2_stride
-    assert [tuple(t.shape) for t in together] == [(2, k, side, side), (2, k, c), (2, k), (2, k, 4)]
+    assert [tuple(t.shape) for t in together] == [(2, k, 96, 96), (2, k, c), (2, k), (2, k, 4)]
 
 
 def test_second_pass_changes_the_masks_and_can_be_switched_off():
@@ -48,13 +47,11 @@ def test_second_pass_changes_the_masks_and_can_be_switched_off():
     assert not torch.allclose(out_two.mask_logits, out_one.mask_logits, atol=1e-3)
 
 
-@pytest.mark.parametrize(("decoder", "pass2_stride"), DECODERS)
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("preset", ["tiny", "sam_vit_b", "mobile_sam"])
-def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset, decoder, pass2_stride):
+def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset, decoder):
     torch.manual_seed(0)
-    config = dataclasses.replace(
-        load_model_config(preset), input_size=128, num_proposals=6, decoder=decoder, pass2_stride=pass2_stride
-    )
+    config = dataclasses.replace(load_model_config(preset), input_size=128, num_proposals=6, decoder=decoder)
     network = build_network(config).train()
     with torch.no_grad():  # what begins at zero hides what lies behind it
         for parameter in network.parameters():
@@ -79,7 +76,6 @@ def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset,
         ({"input_size": 400}, "input_size 400 must be a multiple of 32"),
         ({"class_names": ("a", "a")}, r"class_names \('a', 'a'\) must be distinct"),
         ({"num_proposals": 0}, r"num_proposals 0 must lie in 1\.\.3024"),
-        ({"pass2_stride": 8}, "pass2_stride 8 must be 16, or 8 with decoder 'joint'"),
         ({"decoder": "both"}, "decoder 'both': choose one of joint, per_prompt"),
         ({"width": 100}, "width 100 must be a multiple of 16"),
         ({"num_proposal": 3}, "unknown key 'num_proposal': did you mean 'num_proposals'"),
