@@ -166,9 +166,13 @@ def test_a_loss_that_is_not_finite_stops_training(config: TrainConfig, dataset: 
         trainer.run_step(next(trainer.batches(workers=0)))
 
 
-def test_classes_of_model_and_data_must_agree(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
-    with pytest.raises(ValueError, match=r"tiny has classes .*they must be the same"):
-        new_trainer(dataclasses.replace(config, model="tiny"), dataset)
+def test_the_model_gets_the_classes_of_the_data(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    assert load_model_config("tiny").class_names != dataset.class_names
+    trainer = new_trainer(dataclasses.replace(config, model="tiny"), dataset)
+    assert trainer.model.config.class_names == dataset.class_names
+    other = CocoRgbdDataset(dataset.root, dataset.root / "annotations.json", merge_classes="square")
+    with pytest.raises(ValueError, match=r"'val' has \('square',\): they must be the same"):
+        Trainer(config, dataset, other, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
