@@ -118,7 +118,7 @@ def find_problems(document: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     """
     sizes: dict[int, tuple[int, int]] = {}
     for image in document["images"]:
-        yield from _image_problems(image, sizes, path)
+        yield from image_problems(image, sizes, path)
     names: dict[int, str] = {}
     for category in document["categories"]:
         number, name = (category.get(key) if isinstance(category, dict) else None for key in ("id", "name"))
@@ -147,12 +147,13 @@ def find_problems(document: Mapping[str, Any], path: Path) -> Iterator[Problem]:
             text = f"image_id {annotation.get('image_id')} is no picture of this file: left out"
             yield Problem("warning", "unknown picture", where, text)
             continue
-        yield from _mask_problems(annotation, size_hw, f"{where} of picture {annotation['image_id']}")
+        yield from mask_problems(annotation, size_hw, f"{where} of picture {annotation['image_id']}")
         if annotation.get("iscrowd", 0):
             yield Problem("warning", "crowd region", where, "left out in training, ignored in evaluation")
 
 
-def _image_problems(image: Any, sizes: dict[int, tuple[int, int]], path: Path) -> Iterator[Problem]:
+def image_problems(image: Any, sizes: dict[int, tuple[int, int]], path: Path) -> Iterator[Problem]:
+    """What is wrong with an entry of `images`; its height and width go into `sizes`, by id."""
     keys = ("id", "height", "width", "file_name")
     number, height, width, name = (image.get(key) if isinstance(image, dict) else None for key in keys)
     where = f"{path}, picture {number}"
@@ -174,7 +175,8 @@ def _image_problems(image: Any, sizes: dict[int, tuple[int, int]], path: Path) -
             yield Problem("error", "path traversal", where, f"{key} {error}")
 
 
-def _mask_problems(annotation: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Iterator[Problem]:
+def mask_problems(annotation: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Iterator[Problem]:
+    """What is wrong with the mask of an annotation of a picture of this height and width."""
     shape = annotation.get("segmentation")
     if not shape:
         yield Problem("warning", "no mask", where, "segmentation is missing or empty: left out")
@@ -257,16 +259,22 @@ def select(images: list[dict[str, Any]], only: Collection[str] | None) -> list[d
     return [image for image, path in names if not {str(path), path.name, path.stem}.isdisjoint(only)]
 
 
+def to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Compressed RLE, as pycocotools wants it, of a mask without problems but polygons that are none."""
+    if isinstance(segmentation, list):
+        polygons = [part for part in segmentation if len(part) >= SHORTEST_POLYGON]
+        return coco_mask.merge(coco_mask.frPyObjects(polygons, *size_hw))
+    if isinstance(segmentation["counts"], list):
+        return coco_mask.frPyObjects(segmentation, *size_hw)
+    return dict(segmentation)
+
+
 def _completed(annotation: dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:
     """The annotation with what COCOeval reads, and without polygons that are none."""
     whole = {"iscrowd": 0, **annotation}
     if isinstance(whole["segmentation"], list):
         whole["segmentation"] = [part for part in whole["segmentation"] if len(part) >= SHORTEST_POLYGON]
     if "area" not in whole or "bbox" not in whole:
-        rle = whole["segmentation"]
-        if isinstance(rle, list):
-            rle = coco_mask.merge(coco_mask.frPyObjects(rle, *size_hw))
-        elif isinstance(rle["counts"], list):
-            rle = coco_mask.frPyObjects(rle, *size_hw)
+        rle = to_rle(whole["segmentation"], size_hw)
         whole = {"area": float(coco_mask.area(rle)), "bbox": [float(x) for x in coco_mask.toBbox(rle)], **whole}
     return whole

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 
 from training.coco_file import load_coco
 from training.data_config import load_data_config, read_yaml, split_files, split_names
-from training.depth_cache import cache_folder, read_cached
-from training.pictures import MILLIMETRES, DepthImages, inside, read_depth_m, read_relative_inverse_depth, read_rgb
+from training.depth_cache import cache_folder, cached_file, read_cached
+from training.pictures import (
+    MILLIMETRES,
+    DepthImages,
+    depth_path,
+    inside,
+    read_depth_m,
+    read_relative_inverse_depth,
+    read_rgb,
+)
 
 
 @dataclass(frozen=True)
@@ -129,20 +137,14 @@ class CocoRgbdDataset:
 
     def depth_path(self, index: int) -> Path | None:
         """The depth image of picture `index`, None where there is none."""
-        if self.depth is None:
-            return None
-        record = self.coco.imgs[self.image_ids[index]]
-        own = record.get("depth_file_name")
-        path = inside(self.depth, own or record["file_name"])
-        path = path if own else path.with_suffix(".png")
-        return path if path.exists() else None
+        return depth_path(self.depth, self.coco.imgs[self.image_ids[index]])
 
     def cached_path(self, index: int) -> Path | None:
         """Where a cached estimate for picture `index` belongs, whether or not it is there; None without a cache."""
         if self.cache is None:
             return None
         name = str(self.coco.imgs[self.image_ids[index]]["file_name"])
-        return inside(self.cache / self.images.relative_to(self.root), name + ".png")
+        return cached_file(self.cache, self.images.relative_to(self.root), name)
 
     def has_depth(self, index: int) -> bool:
         """Whether picture `index` has a depth image or a cached estimate."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spda_sam_core.checkpoint import find_checkpoint, is_name
 from spda_sam_core.files import appears_whole, file_sha256
-from training.pictures import DepthImages, read_relative_inverse_depth
+from training.pictures import DepthImages, inside, read_relative_inverse_depth
 
 _NEAR, _FAR = 65535, 1
 _STORED = DepthImages("relative", near="bright")
@@ -39,6 +39,17 @@ def cache_folder(root: Path, estimator: str | Path) -> Path | None:
     """The folder with this estimator's depth for the data set in `root`; None where nothing was ever estimated."""
     folder = root / "depth_cache"
     return folder / estimator_sha256(estimator)[:12] if folder.is_dir() else None
+
+
+def cached_file(cache: Path, folder: Path, file_name: str) -> Path:
+    """Where the estimate for a picture belongs, whether or not it is there.
+
+    Args:
+        cache: from `cache_folder` or `begin_cache`.
+        folder: of the pictures, relative to the root of the data set.
+        file_name: of the picture, relative to `folder`.
+    """
+    return inside(cache / folder, file_name + ".png")
 
 
 def begin_cache(root: Path, estimator: str | Path) -> Path:

@@ -8,7 +8,6 @@ apart becomes a crowd region.
 from __future__ import annotations
 
 import json
-import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from spda_sam_core.files import appears_whole
 from training.data_config import DataConfig, DataFormat, LabelSplit
 from training.pictures import decode
+from training.processes import in_processes
 
 
 def class_and_crowd(value: int, kind: DataFormat) -> tuple[int, bool]:
@@ -64,11 +64,8 @@ def convert_split(config: DataConfig, split: str, *, workers: int = 2) -> Path:
         for i, name in enumerate(names, start=1)
     ]
     annotations: list[dict[str, Any]] = []
-    with (
-        multiprocessing.get_context("spawn").Pool(workers) as pool,
-        tqdm(total=len(jobs), desc=f"converting {split}", unit="image") as bar,
-    ):
-        for image, (size_hw, found) in zip(images, pool.imap(_convert, jobs, chunksize=4), strict=True):
+    with tqdm(total=len(jobs), desc=f"converting {split}", unit="image") as bar:
+        for image, (size_hw, found) in zip(images, in_processes(_convert, jobs, workers), strict=True):
             image["height"], image["width"] = size_hw
             annotations += [{"id": len(annotations) + k, **one} for k, one in enumerate(found, start=1)]
             bar.update()

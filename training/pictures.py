@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -67,6 +68,23 @@ def inside(folder: Path, name: str) -> Path:
     if not name or "\0" in name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise ValueError(f"'{name}' leads out of {folder}: give a name relative to that folder, without '..'")
     return folder / path
+
+
+def depth_path(folder: Path | None, image: Mapping[str, Any]) -> Path | None:
+    """The depth image of a picture, None where there is none.
+
+    Args:
+        folder: of the depth images, None: there are none.
+        image: the picture's entry in the COCO file: `depth_file_name`, or else `file_name` ending in .png.
+
+    Raises:
+        ValueError: the name leads out of the folder.
+    """
+    if folder is None:
+        return None
+    own = image.get("depth_file_name")
+    path = inside(folder, own) if own else inside(folder, image["file_name"]).with_suffix(".png")
+    return path if path.exists() else None
 
 
 def read_rgb(path: Path, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -151,7 +169,10 @@ def decode(path: Path, flags: int) -> NDArray[np.generic]:
     # OpenCV fills what is missing with grey and says nothing
     if end is not None and end not in content[-_TAIL_BYTES:]:
         raise ValueError(f"{path}: cut off, its end is missing after {len(content)} bytes: copy it again")
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error:  # such as more pixels than OpenCV takes
+        image = None
     if image is None:
         raise FileNotFoundError(f"{path}: missing or not a picture that OpenCV can read ({len(content)} bytes)")
     return image
