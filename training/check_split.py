@@ -156,11 +156,11 @@ def _jobs(document: dict[str, Any], files: SplitFiles, cache: Path | None) -> li
     categories = _categories(document, files)
     drawn: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
     for annotation in document["annotations"]:
-        if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int):
+        keys = ("id", "image_id", "category_id")
+        if not isinstance(annotation, dict) or not all(isinstance(annotation.get(key), int) for key in keys):
             continue
-        number = annotation.get("image_id")
-        known = annotation.get("category_id") in categories and number in images
-        if known and _can_be_drawn(annotation, sizes[number]):
+        number = annotation["image_id"]
+        if annotation["category_id"] in categories and number in images and _can_be_drawn(annotation, sizes[number]):
             drawn[number].append(annotation)
     files = dataclasses.replace(files, only=None)  # it has done its work, and would travel with each picture
     return [Job(files, cache, image, drawn[number]) for number, image in images.items()]

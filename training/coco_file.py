@@ -74,7 +74,7 @@ def load_coco(path: Path, *, merge_classes: str | None = None, only: Collection[
         categories = [{"id": 1, "name": merge_classes}]
     annotations = []
     for annotation in document["annotations"]:
-        if annotation["image_id"] in sizes and has_mask(annotation):
+        if _is_of(annotation, sizes) and has_mask(annotation):
             whole = _completed(annotation, sizes[annotation["image_id"]])
             category = annotation["category_id"] if merge_classes is None else 1
             annotations.append({**whole, "id": len(annotations) + 1, "category_id": category})
@@ -96,7 +96,7 @@ def read_document(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such COCO file: write it or correct the path")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: malformed JSON ({error}): write or copy it again") from error
     lists = {key: document.get(key) if isinstance(document, dict) else None for key in ("images", "categories")}
     found = {key: len(value) if isinstance(value, list) else 0 for key, value in lists.items()}
@@ -123,7 +123,7 @@ def find_problems(document: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     for category in document["categories"]:
         number, name = (category.get(key) if isinstance(category, dict) else None for key in ("id", "name"))
         where = f"{path}, category {number}"
-        if not isinstance(number, int) or not isinstance(name, str):
+        if not isinstance(number, int) or not isinstance(name, str) or not name:
             yield Problem("error", "malformed category", where, f"{category}: give an integer id and a name")
             continue
         if number in names or name in names.values():
@@ -139,15 +139,17 @@ def find_problems(document: Mapping[str, Any], path: Path) -> Iterator[Problem]:
         if number in seen:
             yield Problem("warning", "duplicate annotation id", where, "used before: both are kept and numbered anew")
         seen.add(number)
-        if annotation.get("category_id") not in names:
-            text = f"category_id {annotation.get('category_id')} is none of {sorted(names)}: add it to categories"
+        category = annotation.get("category_id")
+        if not isinstance(category, int) or category not in names:
+            text = f"category_id {category} is none of {sorted(names)}: add it to categories"
             yield Problem("error", "unknown category", where, text)
-        size_hw = sizes.get(annotation.get("image_id"))  # type: ignore[arg-type]
+        image_id = annotation.get("image_id")
+        size_hw = sizes.get(image_id) if isinstance(image_id, int) else None
         if size_hw is None:
-            text = f"image_id {annotation.get('image_id')} is no picture of this file: left out"
+            text = f"image_id {image_id} is no picture of this file: left out"
             yield Problem("warning", "unknown picture", where, text)
             continue
-        yield from mask_problems(annotation, size_hw, f"{where} of picture {annotation['image_id']}")
+        yield from mask_problems(annotation, size_hw, f"{where} of picture {image_id}")
         if annotation.get("iscrowd", 0):
             yield Problem("warning", "crowd region", where, "left out in training, ignored in evaluation")
 
@@ -169,7 +171,7 @@ def image_problems(image: Any, sizes: dict[int, tuple[int, int]], path: Path) ->
     sizes[number] = (height, width)
     for key in ("file_name", "depth_file_name"):
         try:
-            if key in image:
+            if image.get(key) is not None:
                 inside(Path("its folder"), str(image[key]))
         except ValueError as error:
             yield Problem("error", "path traversal", where, f"{key} {error}")
@@ -207,7 +209,8 @@ def _is_polygon(part: Any) -> bool:
 
 def _rle_problems(shape: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Iterator[Problem]:
     size, counts = shape.get("size"), shape.get("counts")
-    if not isinstance(size, list) or not isinstance(counts, (str, list)):
+    whole = isinstance(size, list) and all(isinstance(side, int) for side in size)
+    if not whole or not isinstance(counts, (str, list)):
         yield Problem("error", "malformed mask", where, "an RLE needs size [height, width] and counts")
     elif tuple(size) != size_hw:
         text = f"size {tuple(size)}, but the picture has {size_hw} (height, width): make them equal"
@@ -249,6 +252,11 @@ def has_mask(annotation: Mapping[str, Any]) -> bool:
     if isinstance(shape, list):
         return any(len(part) >= SHORTEST_POLYGON for part in shape)
     return bool(shape)
+
+
+def _is_of(annotation: Mapping[str, Any], images: Collection[int]) -> bool:
+    image_id = annotation.get("image_id")
+    return isinstance(image_id, int) and image_id in images
 
 
 def select(images: list[dict[str, Any]], only: Collection[str] | None) -> list[dict[str, Any]]:

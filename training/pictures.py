@@ -83,7 +83,7 @@ def depth_path(folder: Path | None, image: Mapping[str, Any]) -> Path | None:
     if folder is None:
         return None
     own = image.get("depth_file_name")
-    path = inside(folder, own) if own else inside(folder, image["file_name"]).with_suffix(".png")
+    path = inside(folder, str(own)) if own is not None else inside(folder, image["file_name"]).with_suffix(".png")
     return path if path.exists() else None
 
 

@@ -249,6 +249,19 @@ def test_a_malformed_coco_file_is_reported(data: Fixture, text: str | None, mess
     assert message in problem["text"]
 
 
+@pytest.mark.parametrize("junk", [None, [], {}, "x", -1])
+def test_junk_in_the_coco_file_is_reported_and_never_a_crash(data: Fixture, junk: Any) -> None:
+    sound = json.dumps(data.document)
+    for kind, entries in json.loads(sound).items():
+        for key in entries[1]:
+            data.document = json.loads(sound)
+            data.document[kind][1][key] = junk
+            check(data.yaml, workers=1)
+        data.document = json.loads(sound)
+        data.document[kind][1] = junk
+        assert any(level == "error" for level, _, _ in data.problems())
+
+
 def test_splits_that_do_not_fit_together_are_refused(data: Fixture, tmp_path: Path) -> None:
     data.entries["splits"]["val"] = {**data.entries["splits"]["train"], "annotations": "val.json"}
     other = {**data.document, "categories": [{"id": 1, "name": "fish"}, {"id": 2, "name": "rock"}]}

@@ -157,6 +157,29 @@ def test_only_the_listed_pictures_are_kept(tmp_path: Path) -> None:
         load_coco(path, only={"c.jpg"})
 
 
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of everything in a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [*([path] if path else []), *(leaf for key, inner in items for leaf in leaves(inner, (*path, key)))]
+
+
+JUNK = (None, -1, 0, 77, 2.5, float("nan"), "", "../x", "\x00", [], [[]], [[1, 2]], {}, {"size": [1]}, True)
+
+
+@pytest.mark.parametrize("path", leaves(good()), ids=str)
+def test_whatever_stands_anywhere_in_the_file_is_refused_or_can_be_read(tmp_path: Path, path: tuple[Any, ...]) -> None:
+    file = tmp_path / "a.json"
+    for junk in JUNK:
+        written(file, changed(*path, junk))
+        try:
+            coco = load_coco(file)
+        except ValueError:  # with the file's name: see the other tests
+            continue
+        for annotation in coco.anns.values():
+            assert coco.annToMask(annotation).max() <= 1
+            assert coco.cats[annotation["category_id"]]["name"]
+
+
 @pytest.mark.parametrize("text", ['{"images": [', "[]", '{"images": [], "categories": []}', '{"annotations": 3}'])
 def test_what_is_no_coco_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
