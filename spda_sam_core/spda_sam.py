@@ -19,7 +19,7 @@ from spda_sam_core.network import SpdaSamNetwork
 from spda_sam_core.postprocess import postprocess
 from spda_sam_core.preprocess import Letterbox, check_depth, check_rgb, prepare
 
-DepthSource = Literal["sensor", "estimated", "none"]
+DepthSource = Literal["sensor", "relative", "estimated", "none"]
 
 
 class EstimatesDepth(Protocol):
@@ -141,6 +141,7 @@ class SpdaSam:
         images: Sequence[NDArray[np.uint8]],
         depths_m: Sequence[NDArray[np.float32] | None] | None = None,
         *,
+        relative_inverse_depths: Sequence[NDArray[np.float32] | None] | None = None,
         score_threshold: float = 0.3,
         estimate_depth: bool = True,
     ) -> list[Prediction]:
@@ -149,6 +150,8 @@ class SpdaSam:
         Args:
             images: as `rgb` of `predict`.
             depths_m: one per image, as `depth_m` of `predict`; None: no image has depth.
+            relative_inverse_depths: one per image, (H, W) float32 of unknown scale and offset, larger is nearer, NaN
+                unknown; read where an image has no metric depth, in place of an estimate.
             score_threshold: see `predict`.
             estimate_depth: see `predict`.
 
@@ -160,20 +163,27 @@ class SpdaSam:
             ValueError: as `predict`; or another number of depths than of images.
         """
         given = [None] * len(images) if depths_m is None else list(depths_m)
-        if len(given) != len(images):
-            raise ValueError(f"{len(images)} images, but {len(given)} depths: give one per image, None where unknown")
+        relative = [None] * len(images) if relative_inverse_depths is None else list(relative_inverse_depths)
+        for count in (len(given), len(relative)):
+            if count != len(images):
+                raise ValueError(f"{len(images)} images, but {count} depths: give one per image, None where unknown")
         if not 0 <= score_threshold <= 1:
             raise ValueError(f"score_threshold {score_threshold} must lie in 0..1")
-        for rgb, depth_m in zip(images, given, strict=True):  # before anything costly runs
+        for rgb, depth_m, inverse in zip(images, given, relative, strict=True):  # before anything costly runs
             check_rgb(rgb)
             if depth_m is not None:
                 check_depth(depth_m, (rgb.shape[0], rgb.shape[1]))
+            if inverse is not None and inverse.shape != rgb.shape[:2]:
+                raise ValueError(
+                    f"relative inverse depth has {inverse.shape} pixels, the image {rgb.shape[:2]} (height, width): "
+                    "make it one of that image"
+                )
         if not images:
             return []
         start = time.perf_counter()
-        depths = [self._depth(rgb, depth_m, estimate_depth) for rgb, depth_m in zip(images, given, strict=True)]
+        seen = [self._depth(*each, estimate_depth) for each in zip(images, given, relative, strict=True)]
         with_depth = time.perf_counter()
-        inputs = [prepare(rgb, depth, self.input_size) for rgb, (depth, _) in zip(images, depths, strict=True)]
+        inputs = [prepare(rgb, depth, self.input_size) for rgb, (depth, _) in zip(images, seen, strict=True)]
         stacked = [torch.cat(tensors) for tensors in zip(*inputs, strict=True)]  # (B, 3, S, S), (B, 1, S, S) twice
         prepared = time.perf_counter()
         device = next(self.network.parameters()).device
@@ -198,16 +208,22 @@ class SpdaSam:
         stages = ("depth", "preprocess", "model", "postprocess")
         stage_ms = {name: (times[i + 1] - times[i]) * 1e3 / len(images) for i, name in enumerate(stages)}
         return [
-            Prediction(found, depth, source, stage_ms) for found, (depth, source) in zip(instances, depths, strict=True)
+            Prediction(found, depth, source, stage_ms) for found, (depth, source) in zip(instances, seen, strict=True)
         ]
 
     def _depth(
-        self, rgb: NDArray[np.uint8], depth_m: NDArray[np.float32] | None, estimate: bool
+        self,
+        rgb: NDArray[np.uint8],
+        depth_m: NDArray[np.float32] | None,
+        relative_inverse_depth: NDArray[np.float32] | None,
+        estimate: bool,
     ) -> tuple[NormalisedDepth | None, DepthSource]:
         if depth_m is not None:
             depth = normalise_depth(depth_m)
             if depth.valid.any():
                 return depth, "sensor"
+        if relative_inverse_depth is not None:
+            return normalise_inverse_depth(relative_inverse_depth), "relative"
         if estimate and self.depth_estimator is not None:
             return normalise_inverse_depth(self.depth_estimator.estimate(rgb)), "estimated"
         return None, "none"

@@ -91,6 +91,7 @@ def augment(
         config: ranges.
         rng: source of all chance.
         estimate: (H, W, 3) uint8 to (H, W) relative inverse depth; without it the share of estimated depth sees none.
+            Not asked where the picture brings relative depth, which then stands for both shares.
 
     Returns:
         The changed picture.
@@ -191,10 +192,14 @@ def _depth(
     """The depth that the network shall see."""
     kind = rng.random()
     unknown = np.full((size, size), np.nan, np.float32)
-    if kind < config.estimated_depth and estimate is not None:
-        relative = _warp(estimate(rgb), matrix, size, cv2.INTER_LINEAR)
-        return normalise_inverse_depth(np.where(inside, relative, unknown))
-    if kind < config.estimated_depth + config.no_depth or sample.depth_m is None:
+    if config.estimated_depth <= kind < config.estimated_depth + config.no_depth:
+        return normalise_depth(unknown)
+    relative = sample.relative_inverse_depth
+    if relative is None and kind < config.estimated_depth and estimate is not None:
+        relative = estimate(rgb)
+    if relative is not None:
+        return normalise_inverse_depth(np.where(inside, _warp(relative, matrix, size, cv2.INTER_LINEAR), unknown))
+    if kind < config.estimated_depth or sample.depth_m is None:
         return normalise_depth(unknown)
     depth_m = worsen_depth(sample.depth_m, rng) if rng.random() < config.sensor_holes else sample.depth_m
     # nearest: a mean across an edge would be a surface that is not there

@@ -1,17 +1,27 @@
-"""COCO folders with colour and depth: `rgb/`, `depth/` (16-bit PNG, millimetres, 0 unknown), annotations."""
+"""Labelled pictures for training and evaluation: `open_split` opens any data set of `config/data/`."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
+
+from training.coco_file import load_coco
+from training.data_config import load_data_config, read_yaml, split_files, split_names
+from training.depth_cache import cache_folder, cached_file, read_cached
+from training.pictures import (
+    MILLIMETRES,
+    DepthImages,
+    depth_path,
+    inside,
+    read_depth_m,
+    read_relative_inverse_depth,
+    read_rgb,
+)
 
 
 @dataclass(frozen=True)
@@ -20,11 +30,13 @@ class Sample:
 
     Attributes:
         image_id: id in the COCO file.
-        file_name: name below `rgb/`.
+        file_name: name below the folder of the pictures.
         rgb: (H, W, 3) uint8.
-        depth_m: (H, W) float32 metres, NaN is unknown; None where the folder has no depth for it.
+        depth_m: (H, W) float32 metres, NaN is unknown; None where there is no metric depth for it.
         masks: (N, H, W) bool.
         class_ids: (N,) int64, index into `CocoRgbdDataset.class_names`.
+        relative_inverse_depth: (H, W) float32, larger is nearer, of unknown scale and offset: from a relative depth
+            image, or a cached estimate where there is no depth image; else None.
     """
 
     image_id: int
@@ -33,14 +45,22 @@ class Sample:
     depth_m: NDArray[np.float32] | None
     masks: NDArray[np.bool_]
     class_ids: NDArray[np.int64]
+    relative_inverse_depth: NDArray[np.float32] | None = None
 
 
 class CocoRgbdDataset:
     """The pictures of a COCO file, in the order of their ids; crowd annotations are left out of the masks.
 
     Args:
-        root: folder with `rgb/` and, if there is depth, `depth/` (same names, ending in .png).
+        root: folder of the data set.
         annotations: the COCO file.
+        images: folder of the pictures, below `root`.
+        depth: folder of the depth images, below `root`: `depth_file_name` of the picture in the COCO file, or else
+            its own name ending in .png; None: there are none.
+        depth_images: what they mean.
+        cache: folder of cached estimates, for pictures without a depth image.
+        merge_classes: name of the one class that all classes become.
+        only: file names of the pictures to take; None: all.
         limit: only the first pictures.
 
     Attributes:
@@ -51,23 +71,31 @@ class CocoRgbdDataset:
 
     Raises:
         FileNotFoundError: no such COCO file.
-        ValueError: the file holds no pictures or no categories, or a limit below 1.
+        ValueError: the file is damaged, see `training.coco_file.load_coco`; or a limit below 1.
     """
 
-    def __init__(self, root: str | Path, annotations: str | Path, *, limit: int | None = None) -> None:
-        self.root = Path(root)
-        if not Path(annotations).is_file():
-            raise FileNotFoundError(f"{annotations}: no such COCO file: write it or correct the path")
+    def __init__(
+        self,
+        root: str | Path,
+        annotations: str | Path,
+        *,
+        images: str | Path = "rgb",
+        depth: str | Path | None = "depth",
+        depth_images: DepthImages = MILLIMETRES,
+        cache: Path | None = None,
+        merge_classes: str | None = None,
+        only: Collection[str] | None = None,
+        limit: int | None = None,
+    ) -> None:
         if limit is not None and limit < 1:
             raise ValueError(f"limit {limit} must be at least 1")
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-            self.coco = COCO(str(annotations))
-        categories = sorted(self.coco.dataset.get("categories", []), key=lambda c: c["id"])
-        if not categories or not self.coco.imgs:
-            raise ValueError(
-                f"{annotations}: {len(self.coco.imgs)} images and {len(categories)} categories: "
-                "a COCO instance file needs both"
-            )
+        self.root = Path(root)
+        self.images = self.root / images
+        self.depth = None if depth is None else self.root / depth
+        self.depth_images = depth_images
+        self.cache = cache
+        self.coco = load_coco(Path(annotations), merge_classes=merge_classes, only=only)
+        categories = sorted(self.coco.dataset["categories"], key=lambda c: c["id"])
         self.class_names: tuple[str, ...] = tuple(str(c["name"]) for c in categories)
         self.category_ids: tuple[int, ...] = tuple(int(c["id"]) for c in categories)
         self.image_ids: tuple[int, ...] = tuple(sorted(self.coco.imgs)[:limit])
@@ -85,70 +113,116 @@ class CocoRgbdDataset:
         """
         image_id = self.image_ids[index]
         record = self.coco.imgs[image_id]
-        height, width = int(record["height"]), int(record["width"])
-        path = self.root / "rgb" / record["file_name"]
-        # masks are drawn on the stored pixels: a rotation flag in the file must not turn them
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if bgr is None:
-            raise FileNotFoundError(f"{path}: missing or not a picture that OpenCV can read")
-        if bgr.shape[:2] != (height, width):
-            raise ValueError(
-                f"{path}: {bgr.shape[:2]} pixels (height, width), but the COCO file says {(height, width)}"
-            )
-        annotations = [a for a in self.coco.imgToAnns[image_id] if not a.get("iscrowd", 0)]
-        masks = np.zeros((len(annotations), height, width), np.bool_)
+        size_hw = (int(record["height"]), int(record["width"]))
+        rgb = self.rgb(index)
+        annotations = [a for a in self.coco.imgToAnns[image_id] if not a["iscrowd"]]
+        masks = np.zeros((len(annotations), *size_hw), np.bool_)
         for mask, annotation in zip(masks, annotations, strict=True):
             mask[:] = self.coco.annToMask(annotation)
+        depth_m, relative_inverse_depth = self._read_depth(index, size_hw)
         return Sample(
             image_id=image_id,
             file_name=str(record["file_name"]),
-            rgb=np.ascontiguousarray(bgr[..., ::-1]),
-            depth_m=self._read_depth(str(record["file_name"]), (height, width)),
+            rgb=rgb,
+            depth_m=depth_m,
             masks=masks,
             class_ids=np.array([self._class_of[a["category_id"]] for a in annotations], np.int64),
+            relative_inverse_depth=relative_inverse_depth,
         )
 
-    def _read_depth(self, file_name: str, size_hw: tuple[int, int]) -> NDArray[np.float32] | None:
-        path = (self.root / "depth" / file_name).with_suffix(".png")
-        if not path.exists():
+    def rgb(self, index: int) -> NDArray[np.uint8]:
+        """The colours of picture `index`, (H, W, 3) uint8; raises what `__getitem__` raises."""
+        record = self.coco.imgs[self.image_ids[index]]
+        return read_rgb(inside(self.images, record["file_name"]), (record["height"], record["width"]))
+
+    def depth_path(self, index: int) -> Path | None:
+        """The depth image of picture `index`, None where there is none."""
+        return depth_path(self.depth, self.coco.imgs[self.image_ids[index]])
+
+    def cached_path(self, index: int) -> Path | None:
+        """Where a cached estimate for picture `index` belongs, whether or not it is there; None without a cache."""
+        if self.cache is None:
             return None
-        millimetres = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if millimetres is None or millimetres.dtype != np.uint16 or millimetres.shape != size_hw:
-            found = "nothing" if millimetres is None else f"{millimetres.dtype} {millimetres.shape}"
-            raise ValueError(f"{path}: {found}, expected a uint16 PNG in millimetres of size {size_hw}")
-        depth_m = millimetres.astype(np.float32) * np.float32(1e-3)
-        depth_m[millimetres == 0] = np.nan
-        return depth_m
+        name = str(self.coco.imgs[self.image_ids[index]]["file_name"])
+        return cached_file(self.cache, self.images.relative_to(self.root), name)
+
+    def has_depth(self, index: int) -> bool:
+        """Whether picture `index` has a depth image or a cached estimate."""
+        cached = self.cached_path(index)
+        return self.depth_path(index) is not None or (cached is not None and cached.exists())
+
+    def _read_depth(
+        self, index: int, size_hw: tuple[int, int]
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """Metric depth, relative inverse depth: at most one of them."""
+        path = self.depth_path(index)
+        if path is not None and self.depth_images.kind == "relative":
+            return None, read_relative_inverse_depth(path, size_hw, self.depth_images)
+        if path is not None:
+            return read_depth_m(path, size_hw, self.depth_images), None
+        cached = self.cached_path(index)
+        return None, read_cached(cached, size_hw) if cached is not None and cached.exists() else None
 
 
-def open_split(data: str | Path, split: str, *, limit: int | None = None) -> CocoRgbdDataset:
-    """Open a split of a rendered data set; what is missing of it is rendered first (a progress bar shows it).
+def open_split(
+    data: str | Path, split: str, *, limit: int | None = None, depth_estimator: str | Path = "tiny"
+) -> CocoRgbdDataset:
+    """Open a split of a data set.
+
+    What is missing of a rendered one is rendered first, and instance images in the manner of Cityscapes are made a
+    COCO file once; a progress bar shows either.
 
     Args:
         data: YAML such as `config/data/rendered.yaml`.
         split: name of a split in it.
         limit: only the first pictures.
+        depth_estimator: whose cached estimates are read for pictures without depth, see `training.estimate_depth`.
 
     Returns:
         The data set.
 
     Raises:
-        FileNotFoundError: no such YAML file.
-        ValueError: no such split, or a limit below 1.
+        FileNotFoundError: no such YAML file, or no such COCO file.
+        ValueError: no such split, a limit below 1, or damaged labels.
     """
+    data = Path(data)
+    if split not in split_names(data):
+        raise ValueError(f"{data}: no split '{split}': choose one of {', '.join(split_names(data))}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit {limit} must be at least 1")
+    kind, _ = read_yaml(data)
+    if kind == "rendered":
+        limit = _render_missing(data, split, limit)
+    elif kind != "coco":
+        # here, because only these need it
+        from training.instance_images import convert_split
+
+        convert_split(load_data_config(data), split)
+    files = split_files(data, split)
+    return CocoRgbdDataset(
+        files.root,
+        files.annotations,
+        images=files.images.relative_to(files.root),
+        depth=None if files.depth is None else files.depth.relative_to(files.root),
+        depth_images=files.depth_images,
+        cache=cache_folder(files.root, depth_estimator),
+        merge_classes=files.merge_classes,
+        only=files.only,
+        limit=limit,
+    )
+
+
+def _render_missing(data: Path, split: str, limit: int | None) -> int:
+    """Render what is not there yet; returns how many pictures to take."""
     # here, because only rendered data need the renderer's ray caster
     from training.rendered_folder import load_rendered_config, write_split
 
-    config = load_rendered_config(Path(data))
-    if split not in config.splits:
-        raise ValueError(f"{data}: no split '{split}': choose one of {', '.join(config.splits)}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit {limit} must be at least 1")
-    folder = config.root / split
-    count = min(limit or config.splits[split].n_images, config.splits[split].n_images)
-    if not _is_rendered(folder, count, config.splits[split].seed, config.image_size_hw):
+    config = load_rendered_config(data)
+    folder, chosen = config.root / split, config.splits[split]
+    count = min(limit or chosen.n_images, chosen.n_images)
+    if not _is_rendered(folder, count, chosen.seed, config.image_size_hw):
         write_split(config, split, limit=count)
-    return CocoRgbdDataset(folder, folder / "annotations.json", limit=count)
+    return count
 
 
 def _is_rendered(folder: Path, count: int, seed: int, size_hw: tuple[int, int]) -> bool:

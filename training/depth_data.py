@@ -79,7 +79,7 @@ class DepthPictures:
             sample = self._dataset[index]
             if sample.depth_m is None:
                 raise ValueError(
-                    f"{self._dataset.root / 'depth' / sample.file_name}: no depth for this picture: "
+                    f"{self._dataset.root}, {sample.file_name}: no metric depth for this picture: "
                     "train on a data set that has it for all"
                 )
             height, width = (round(CROP_MARGIN * side) for side in self._size_hw)

@@ -49,7 +49,8 @@ def evaluate(
     Args:
         model: the model to measure.
         dataset: the labelled pictures, with the model's classes in the model's order.
-        depth_mode: what the network sees: the depth of the data set, an estimate, or none.
+        depth_mode: what the network sees: the depth of the data set, metric or relative, or its cached estimate where
+            it has none; an estimate; or nothing.
         depth_holes: share of the pixels, chosen at random, whose true depth is made unknown.
         pictures: folder for one JPEG per picture: the picture, its labels, the prediction.
 
@@ -77,16 +78,22 @@ def evaluate(
     seconds = 0.0
     for i in tqdm(range(len(dataset)), desc=f"evaluating, depth {depth_mode}", unit="image"):
         sample = dataset[i]
-        if depth_mode == "true" and sample.depth_m is None:
-            raise ValueError(f"{sample.file_name} has no depth: choose depth mode 'estimated' or 'none'")
-        depth_m = sample.depth_m if depth_mode == "true" else None
-        if depth_m is not None and depth_holes > 0:
-            unknown = np.random.default_rng(sample.image_id).random(depth_m.shape) < depth_holes
-            depth_m = np.where(unknown, np.float32(np.nan), depth_m)
+        depth_m, relative = (sample.depth_m, sample.relative_inverse_depth) if depth_mode == "true" else (None, None)
+        if depth_mode == "true" and depth_m is None and relative is None:
+            raise ValueError(
+                f"{sample.file_name} has no depth: choose depth mode 'estimated' or 'none', or estimate it once with "
+                "python -m training.estimate_depth"
+            )
+        if depth_holes > 0:
+            unknown = np.random.default_rng(sample.image_id).random(sample.rgb.shape[:2]) < depth_holes
+            depth_m, relative = (
+                None if depth is None else np.where(unknown, np.float32(np.nan), depth) for depth in (depth_m, relative)
+            )
         start = time.perf_counter()
         (prediction,) = model.predict_batch(
             [sample.rgb],
             [depth_m],
+            relative_inverse_depths=[relative],
             score_threshold=SCORE_THRESHOLD,
             estimate_depth=depth_mode == "estimated",
         )
@@ -239,14 +246,14 @@ def format_table(metrics: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure a checkpoint on a split of a rendered data set."""
+    """Measure a checkpoint on a split of a data set."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="YAML such as config/data/rendered.yaml")
     parser.add_argument("--split", default="val", help="name of a split in that file (default: val)")
     parser.add_argument("--checkpoint", default="tiny", help="a file, or the preset of a shipped one")
     parser.add_argument("--depth", choices=get_args(DepthMode), default="true", help="what the network sees")
     parser.add_argument("--depth-holes", type=float, default=0.0, help="share of true depth to make unknown, 0..1")
-    parser.add_argument("--depth-estimator", default="tiny", help="file or name, for --depth estimated")
+    parser.add_argument("--depth-estimator", default="tiny", help="file or name: its estimates, cached or new")
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the metrics here")
@@ -257,7 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
         device=options.device,
         depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
     )
-    dataset = open_split(options.data, options.split, limit=options.limit)
+    dataset = open_split(options.data, options.split, limit=options.limit, depth_estimator=options.depth_estimator)
     metrics = evaluate(model, dataset, options.depth, depth_holes=options.depth_holes, pictures=options.pictures)
     print(format_table(metrics))
     if options.json is not None:

@@ -43,7 +43,7 @@ class Trainer:
 
     Args:
         config: the run.
-        train: pictures to learn from.
+        train: pictures to learn from; the model gets their classes.
         validation: pictures to measure on.
         device: where to compute.
     """
@@ -51,12 +51,18 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, train: CocoRgbdDataset, validation: CocoRgbdDataset, device: torch.device
     ) -> None:
-        model_config = load_model_config(config.model)
-        if model_config.class_names != train.class_names:
+        if validation.class_names != train.class_names:
             raise ValueError(
-                f"{config.model} has classes {model_config.class_names}, {config.data} has {train.class_names}: "
+                f"{config.data}: 'train' has classes {train.class_names}, 'val' has {validation.class_names}: "
                 "they must be the same, in the same order"
             )
+        with_depth = sum(validation.has_depth(i) for i in range(len(validation)))
+        if 0 < with_depth < len(validation):  # now, not at the first validation
+            raise ValueError(
+                f"{config.data}: {with_depth} of {len(validation)} pictures to validate on have depth: estimate the "
+                f"rest with python -m training.estimate_depth --data {config.data} --split val"
+            )
+        model_config = dataclasses.replace(load_model_config(config.model), class_names=train.class_names)
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.train_set, self.validation = train, validation
@@ -154,9 +160,10 @@ class Trainer:
         }
 
     def validate(self) -> dict[str, Any]:
-        """Metrics of `training.evaluate` on the validation pictures, with true depth."""
+        """Metrics of `training.evaluate` on the validation pictures, with the depth of the data if it has any."""
+        depth = "true" if self.validation.has_depth(0) else "none"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            metrics = evaluate(SpdaSam(self.model), self.validation)
+            metrics = evaluate(SpdaSam(self.model), self.validation, depth)
         return metrics
 
     def save(self) -> None:
@@ -251,6 +258,8 @@ def main(arguments: list[str] | None = None) -> None:
         "save_every steps.",
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML such as config/train/tiny.yaml")
+    parser.add_argument("--data", help="YAML of the data set, in place of the configuration's")
+    parser.add_argument("--output", help="folder of the run, in place of the configuration's")
     parser.add_argument("--resume", action="store_true", help="go on from <output>/resume.pt")
     parser.add_argument("--max-minutes", type=float, help="stop when this time has passed; --resume goes on")
     parser.add_argument(
@@ -261,11 +270,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    config = load_train_config(options.config)
+    given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
+    config = dataclasses.replace(load_train_config(options.config), **given)
     if config.augment.estimated_depth > 0:
         DepthEstimator.from_pretrained(config.depth_estimator)  # a missing one shall fail now, not in a worker
-    validation = open_split(config.data, "val", limit=config.n_validation)
-    trainer = Trainer(config, open_split(config.data, "train"), validation, check_device(options.device))
+    pictures = open_split(config.data, "train", depth_estimator=config.depth_estimator)
+    validation = open_split(config.data, "val", limit=config.n_validation, depth_estimator=config.depth_estimator)
+    trainer = Trainer(config, pictures, validation, check_device(options.device))
     count = count_weights(trainer.model)
     print(f"{config.model}: {count.trained / 1e6:.2f} of {count.total / 1e6:.2f} million weights are trained")
     if options.resume:

@@ -107,6 +107,22 @@ def test_without_an_estimator_there_is_no_depth(network: SpdaSamNetwork) -> None
     assert predict_one(SpdaSam(network), picture()).depth_source == "none"
 
 
+def test_relative_depth_stands_in_for_an_estimate_and_metric_depth_for_both(model: SpdaSam) -> None:
+    inverse = np.linspace(9, 2, 120 * 160, dtype=np.float32).reshape(120, 160)
+    for depth_m, source, expected in (
+        (None, "relative", normalise_inverse_depth(inverse)),
+        (np.zeros((120, 160), np.float32), "relative", normalise_inverse_depth(inverse)),  # knows nothing
+        (sensor(), "sensor", normalise_depth(sensor())),
+    ):
+        result = predict_one(model, picture(), depth_m, relative_inverse_depths=[inverse])
+        assert result.depth_source == source
+        assert result.depth is not None
+        assert np.array_equal(result.depth.inverse_depth, expected.inverse_depth)
+    assert model.depth_estimator.calls == 0  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match=r"relative inverse depth has \(5, 6\) pixels, the image \(120, 160\)"):
+        predict_one(model, picture(), relative_inverse_depths=[np.ones((5, 6), np.float32)])
+
+
 def test_the_image_size_may_change_between_frames(model: SpdaSam) -> None:
     for size in ((120, 160), (333, 200), (1, 9)):
         result = model.predict(picture(*size), sensor(*size))

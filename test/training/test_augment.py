@@ -69,6 +69,23 @@ def test_estimated_depth_moves_with_the_picture_too():
     assert (near & picture.masks[0]).sum() / (near | picture.masks[0]).sum() > 0.9
 
 
+def test_relative_depth_moves_with_the_picture_and_is_not_estimated_again():
+    given = dataclasses.replace(
+        sample(), depth_m=None, relative_inverse_depth=np.where(sample().masks[0], 9, 2).astype("f4")
+    )
+
+    def never(rgb):
+        raise AssertionError
+
+    for share in (0.0, 1.0):
+        config = dataclasses.replace(WILD, estimated_depth=share)
+        picture = augment(given, 128, config, np.random.default_rng(3), never)
+        near = picture.inverse_depth[0] > 0.5
+        assert (near & picture.masks[0]).sum() / (near | picture.masks[0]).sum() > 0.9
+    hidden = augment(given, 128, dataclasses.replace(WILD, no_depth=1.0), np.random.default_rng(3), never)
+    assert not hidden.depth_valid.any()
+
+
 def test_no_depth_means_none_is_valid():
     picture = augment(sample(), 128, dataclasses.replace(STILL, no_depth=1.0), np.random.default_rng(0), None)
     assert not picture.depth_valid.any()

@@ -22,6 +22,7 @@ from spda_sam_core.network import build_network
 from spda_sam_core.spda_sam import Prediction
 from training.dataset import CocoRgbdDataset
 from training.evaluate import coco_metrics, evaluate, format_table, main
+from training.pictures import DepthImages
 from training.scene import CLASS_NAMES
 
 NAMES = ("anode", "hull", "object")
@@ -243,6 +244,32 @@ def test_depth_modes_decide_what_the_network_sees(folder: Path) -> None:
         oracle.calls.clear()
         evaluate(oracle, open_folder(folder), mode)  # type: ignore[arg-type]
         assert oracle.calls == [expected] * 2
+
+
+def test_relative_depth_images_are_the_depth_of_the_data(folder: Path) -> None:
+    for i in range(2):
+        cv2.imwrite(str(folder / "depth" / f"{i}.png"), np.full(SIZE, 40, np.uint8))
+    relative = DepthImages("relative", near="bright")
+    dataset = CocoRgbdDataset(folder, folder / "annotations.json", depth_images=relative)
+    given = []
+
+    class Spy(Oracle):
+        def predict_batch(
+            self, images: list[np.ndarray], depths_m: list[np.ndarray | None], **options: Any
+        ) -> list[Prediction]:
+            given.append((depths_m[0], options["relative_inverse_depths"][0]))
+            return super().predict_batch(images, depths_m, **options)
+
+    for mode, holes, share in (("true", 0.0, 1.0), ("true", 0.5, 0.5)):
+        given.clear()
+        evaluate(Spy(), dataset, mode, depth_holes=holes)  # type: ignore[arg-type]
+        for depth_m, inverse in given:
+            assert depth_m is None
+            assert np.nanmax(inverse) == 40
+            assert abs(np.isfinite(inverse).mean() - share) < 0.02
+    given.clear()
+    evaluate(Spy(), dataset, "none")  # type: ignore[arg-type]
+    assert given == [(None, None)] * 2
 
 
 def test_what_cannot_be_evaluated_is_refused(folder: Path) -> None:

@@ -20,7 +20,7 @@ from spda_sam_core.weights import PUBLISHED
 from training.batches import TrainingBatches
 from training.dataset import CocoRgbdDataset
 from training.schedule import learning_rate
-from training.train import Trainer, train
+from training.train import Trainer, main, train
 from training.train_config import TrainConfig, load_train_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -169,9 +169,42 @@ def test_a_loss_that_is_not_finite_stops_training(config: TrainConfig, dataset: 
         trainer.run_step(next(trainer.batches(workers=0)))
 
 
-def test_classes_of_model_and_data_must_agree(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
-    with pytest.raises(ValueError, match=r"tiny has classes .*they must be the same"):
-        new_trainer(dataclasses.replace(config, model="tiny"), dataset)
+def test_the_command_trains_on_another_data_set_with_its_classes_and_without_depth(
+    config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path
+) -> None:
+    split = {"annotations": "annotations.json", "images": "rgb"}
+    entries = {"format": "coco", "root": str(dataset.root), "merge_classes": "square"}
+    data = tmp_path / "squares.yaml"
+    data.write_text(yaml.safe_dump({**entries, "splits": {"train": split, "val": split}}), encoding="utf-8")
+    fields = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+    fields["augment"]["scale"] = list(fields["augment"]["scale"])
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**fields, "steps": 3, "warmup_steps": 1}), encoding="utf-8")
+    given = {"config": tmp_path / "run.yaml", "data": data, "output": tmp_path / "other", "workers": 0, "device": "cpu"}
+    main([text for name, value in given.items() for text in (f"--{name}", str(value))])
+    (checkpoint,) = (tmp_path / "other").glob("*.safetensors")
+    _, info = load_checkpoint(checkpoint, torch.device("cpu"))
+    assert info.config.class_names == ("square",)
+    assert info.metadata["metrics"]["depth"] == "none"
+    assert info.metadata["training"]["data"] == str(data)
+
+
+def test_depth_of_some_validation_pictures_only_is_refused_before_training(
+    config: TrainConfig, dataset: CocoRgbdDataset
+) -> None:
+    next((dataset.root / "depth").iterdir()).unlink()
+    with pytest.raises(
+        ValueError, match=r"5 of 6 pictures to validate on have depth: estimate the rest with python -m"
+    ):
+        new_trainer(config, dataset)
+
+
+def test_the_model_gets_the_classes_of_the_data(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    assert load_model_config("tiny").class_names != dataset.class_names
+    trainer = new_trainer(dataclasses.replace(config, model="tiny"), dataset)
+    assert trainer.model.config.class_names == dataset.class_names
+    other = CocoRgbdDataset(dataset.root, dataset.root / "annotations.json", merge_classes="square")
+    with pytest.raises(ValueError, match=r"'val' has \('square',\): they must be the same"):
+        Trainer(config, dataset, other, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_augmentation_moves_picture_and_depth_together() -> None:
 def test_a_picture_without_depth_is_named(dataset: CocoRgbdDataset) -> None:
     for path in (dataset.root / "depth").iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match=r"depth/\d\.png: no depth for this picture"):
+    with pytest.raises(ValueError, match=r"\d\.png: no metric depth for this picture"):
         DepthPictures(dataset, (32, 40), batch_size=4, seed=0).batch(0)
 
 

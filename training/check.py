@@ -1,0 +1,178 @@
+"""Examine a data set before training on it: every picture, every annotation, every depth image.
+
+python training/check.py config/data/usis10k.yaml --json report.json
+
+Exit status 1 where training would fail, else 0, with warnings for what training skips. Look at the sheet of samples:
+masks must lie on what they name, and in depth red must be near.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from spda_sam_core.draw import colourise_depth, contact_sheet, draw_instances
+from spda_sam_core.instances import Instances, boxes_of_masks
+from training.check_split import Job, SplitReport, check_split, job_masks, read_any_depth
+from training.coco_file import Problem
+from training.data_config import load_data_config, read_yaml, split_files, split_names
+from training.depth_cache import cache_folder
+from training.pictures import depth_path, inside, read_rgb
+
+SAMPLES_PER_SPLIT = 8
+CELL_WIDTH_PX = 480
+SHOWN_PER_KIND = 5
+"""Problems of one kind that are printed; the JSON file has them all."""
+
+
+def check(data: Path, *, workers: int) -> dict[str, SplitReport]:
+    """Examine every split of a data set. Nothing is rendered; instance images are made a COCO file, as in training.
+
+    Args:
+        data: its YAML.
+        workers: number of processes.
+
+    Raises:
+        FileNotFoundError: no such YAML.
+        ValueError: the YAML cannot be used.
+    """
+    kind, _ = read_yaml(data)
+    reports = {}
+    for split in split_names(data):
+        try:
+            if kind in ("cityscapes", "kitti"):
+                # here, because only these need it
+                from training.instance_images import convert_split
+
+                convert_split(load_data_config(data), split, workers=workers)
+            files = split_files(data, split)
+        except (FileNotFoundError, ValueError) as error:
+            problem = Problem("error", "cannot be opened", f"{data}, {split}", str(error))
+            reports[split] = SplitReport(problems=[problem])
+            continue
+        if kind == "rendered" and not files.annotations.exists():
+            text = "not rendered yet: training does it, or python -m training.render"
+            reports[split] = SplitReport(problems=[Problem("warning", "nothing there", f"{data}, {split}", text)])
+            continue
+        reports[split] = check_split(files, cache_folder(files.root, "tiny"), workers=workers, title=split)
+    _compare(reports, data)
+    return reports
+
+
+def _compare(reports: dict[str, SplitReport], data: Path) -> None:
+    """Add what training refuses about the two splits that it needs."""
+    if "val" not in reports:
+        return
+    val, train = reports["val"], reports.get("train", SplitReport())
+    if train.n_images and val.n_images and list(train.instances) != list(val.instances):
+        text = f"'val' has {list(val.instances)}, 'train' has {list(train.instances)}: give both the same"
+        val.problems.append(Problem("error", "other classes", f"{data}, val", text))
+    with_depth = val.n_with_depth + val.n_estimated
+    if 0 < with_depth < val.n_images:
+        text = f"{with_depth} of {val.n_images} pictures: python -m training.estimate_depth --data {data} --split val"
+        val.problems.append(Problem("error", "depth of some pictures only", f"{data}, val", text))
+
+
+def draw_sheet(reports: dict[str, SplitReport]) -> NDArray[np.uint8] | None:
+    """Samples of every split with their masks, beside their depth; None where no picture is without problems."""
+    panels, titles = [], []
+    for split, report in reports.items():
+        step = max(1, len(report.good) // SAMPLES_PER_SPLIT)
+        for job in report.good[::step][:SAMPLES_PER_SPLIT]:
+            panels.append(_draw(job, report.categories))
+            titles.append(f"{split}: {job.image['file_name']}")
+    return contact_sheet(panels, 4, titles) if panels else None
+
+
+def _draw(job: Job, names: dict[int, str]) -> NDArray[np.uint8]:
+    """A picture with its masks, and its depth to the right where it has any."""
+    rgb = read_rgb(inside(job.files.images, job.image["file_name"]), job.size_hw)
+    masks, categories = job_masks(job)
+    class_names = tuple(dict.fromkeys(names.values()))
+    classes = np.array([class_names.index(names[category]) for category in categories], np.int64)
+    labels = Instances(masks, boxes_of_masks(masks), np.ones(len(masks), np.float32), classes, class_names)
+    panels = [draw_instances(rgb, labels)]
+    depth = depth_path(job.files.depth, job.image)
+    if depth is not None:
+        panels.append(colourise_depth(read_any_depth(depth, job)))
+    height = round(CELL_WIDTH_PX * job.size_hw[0] / job.size_hw[1])
+    small = [cv2.resize(p, (CELL_WIDTH_PX, max(1, height)), interpolation=cv2.INTER_AREA) for p in panels]
+    return np.concatenate(small, axis=1)
+
+
+def format_report(reports: dict[str, SplitReport]) -> str:
+    """The reports as text for a terminal."""
+    lines = []
+    for split, report in reports.items():
+        lines.append(
+            f"{split}: {report.n_images} pictures, {report.n_instances} instances, {report.n_crowd} crowd regions"
+        )
+        known = "" if report.known_depth is None else f" ({100 * report.known_depth:.0f} % of their pixels known)"
+        lines.append(f"  depth: {report.n_with_depth} depth images{known}, {report.n_estimated} estimates")
+        for name, count in sorted(report.instances.items(), key=lambda item: -item[1]):
+            share = 100 * count / max(report.n_instances, 1)
+            lines.append(f"  {name:<24}{count:>9} instances {share:5.1f} %  in {report.pictures[name]} pictures")
+        told: Counter[tuple[str, str]] = Counter()
+        for problem in sorted(report.problems, key=lambda p: (p.level, p.kind)):
+            told[problem.level, problem.kind] += 1
+            if told[problem.level, problem.kind] <= SHOWN_PER_KIND:
+                lines.append(f"  {problem}")
+        for (level, kind), count in told.items():
+            if count > SHOWN_PER_KIND:
+                lines.append(f"  {level}: {kind}: {count - SHOWN_PER_KIND} more")
+    errors, warnings = (count_problems(reports, level) for level in ("error", "warning"))
+    lines.append(f"{errors} errors, {warnings} warnings: training {'would fail' if errors else 'can begin'}")
+    return "\n".join(lines)
+
+
+def count_problems(reports: dict[str, SplitReport], level: str) -> int:
+    """Number of problems of this level."""
+    return sum(problem.level == level for report in reports.values() for problem in report.problems)
+
+
+def as_json(reports: dict[str, SplitReport]) -> dict[str, Any]:
+    """The reports for `json.dump`: `errors`, `warnings`, and for each split the fields of `SplitReport` but `good`."""
+    splits = {}
+    for split, report in reports.items():
+        fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report) if f.name != "good"}
+        splits[split] = {**fields, "problems": [dataclasses.asdict(problem) for problem in report.problems]}
+    counts = {f"{level}s": count_problems(reports, level) for level in ("error", "warning")}
+    return {**counts, "splits": splits}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Examine a data set; exit status 1 where training on it would fail."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("data", type=Path, help="YAML such as config/data/usis10k.yaml")
+    parser.add_argument("--sheet", type=Path, help="JPEG of samples with masks (default: <name of the YAML>_check.jpg)")
+    parser.add_argument("--json", type=Path, help="write the report to this file")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    options = parser.parse_args(arguments)
+    try:
+        reports = check(options.data, workers=options.workers)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}")
+        return 1
+    print(format_report(reports))
+    if options.json is not None:
+        options.json.write_text(json.dumps(as_json(reports), indent=2) + "\n", encoding="utf-8")
+    sheet = draw_sheet(reports)
+    if sheet is not None:
+        path = options.sheet or Path(f"{options.data.stem}_check.jpg")
+        cv2.imwrite(str(path), sheet[..., ::-1])
+        print(path)
+    return 1 if count_problems(reports, "error") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
