@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
 import torch
 
 from spda_sam_core.config import load_model_config
@@ -44,9 +47,10 @@ def test_points_lie_inside_and_outside_of_a_ring_and_spread():
     assert len(cells) == CONFIG.spatial_points
 
 
-def test_prompts_equal_those_of_the_upstream_prompt_encoder():
+@pytest.mark.parametrize("decoder", ["joint", "per_prompt"])
+def test_prompts_equal_those_of_the_upstream_prompt_encoder(decoder):
     torch.manual_seed(0)
-    module = SpatialPrompts(CONFIG)
+    module = SpatialPrompts(dataclasses.replace(CONFIG, decoder=decoder))
     logits = torch.randn(2, 3, SIDE, SIDE)
     logits[:, :, 30:50, 30:50] += 6
     with torch.no_grad():
@@ -59,8 +63,11 @@ def test_prompts_equal_those_of_the_upstream_prompt_encoder():
             boxes=boxes_xyxy.flatten(0, 1),
             masks=logits.flatten(0, 1)[:, None],
         )
+        given_dense = dense.flatten(0, 1)
+        if decoder == "joint":  # whose dense prompts are those before SAM's last layer
+            given_dense = module.prompt_encoder.mask_downscaling[-1](given_dense)
     torch.testing.assert_close(sparse.flatten(0, 1), expected_sparse)
-    torch.testing.assert_close(dense.flatten(0, 1), expected_dense)
+    torch.testing.assert_close(given_dense, expected_dense)
 
 
 def test_no_gradient_flows_back_through_prompts():
