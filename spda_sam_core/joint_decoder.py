@@ -1,7 +1,7 @@
 """Joint decoding: the prompts of all P instances in one two-way pass over one image embedding.
 
 SAM repeats embedding, attention and upscaling for every prompt. Here the image side of SAM's decoder runs once per
-image, so that its cost hardly grows with P; the weights are SAM's own. What tells the instances apart, since no dense
+image, so that its cost grows far less with P; the weights are SAM's own. What tells the instances apart, since no dense
 prompt can be added to an embedding that all share (ours, not the paper's):
 
 - tokens attend to each other within an instance only, as in SAM;
