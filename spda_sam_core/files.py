@@ -39,6 +39,12 @@ def appears_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file at once; it appears whole or not at all."""
+    with appears_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_safetensors(path: Path, weights: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write weights and header; the file appears whole or not at all."""
     with appears_whole(path) as temporary:

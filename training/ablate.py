@@ -18,7 +18,7 @@ import yaml
 
 from spda_sam_core.base import count_weights
 from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict, refuse_unknown_keys
-from spda_sam_core.files import appears_whole
+from spda_sam_core.files import write_whole
 from spda_sam_core.spda_sam import SpdaSam, check_device
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
@@ -123,7 +123,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     model = {**dataclasses.asdict(load_model_config(base.model)), **row.model}
     listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
-    _write(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False))
+    write_whole(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False).encode())
     own = {"model": str(folder / "model.yaml"), "output": str(folder), "seed": seed}
     config = dataclasses.replace(base, **{**row.train, **own})
     trainer = Trainer(config, splits["train"], splits["val"], device)
@@ -133,7 +133,7 @@ def run(
     metrics = evaluate(model, splits["test"], "true" if trainer.model.config.use_depth else "none")
     metrics["parameters"] = count_weights(trainer.model).total
     metrics["training_seconds"] = round(trainer.seconds)
-    _write(result, json.dumps(metrics, indent=2) + "\n")
+    write_whole(result, (json.dumps(metrics, indent=2) + "\n").encode())
     return metrics
 
 
@@ -157,11 +157,6 @@ def format_table(ablation: Ablation, results: Mapping[tuple[str, int], Mapping[s
 
 def _mean(runs: Sequence[Mapping[str, Any]], key: str) -> float:
     return float(sum(run[key] for run in runs) / len(runs))
-
-
-def _write(path: Path, text: str) -> None:
-    with appears_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -190,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(ablation.output) / f"{row.name}-{seed}"
         print(f"{row.title}, seed {seed}: {folder}")
         results[row.name, seed] = run(row, seed, base, folder, splits, device=device, workers=options.workers)
-        _write(Path(ablation.output) / "table.md", format_table(ablation, results) + "\n")
+        write_whole(Path(ablation.output) / "table.md", (format_table(ablation, results) + "\n").encode())
     print(format_table(ablation, results))
 
 

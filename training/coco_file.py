@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -275,6 +276,21 @@ def to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
     if isinstance(segmentation["counts"], list):
         return coco_mask.frPyObjects(segmentation, *size_hw)
     return dict(segmentation)
+
+
+def annotation_of_mask(
+    mask: NDArray[np.bool_], image_id: int, category_id: int, *, crowd: bool = False
+) -> dict[str, Any]:
+    """COCO annotation of an (H, W) mask as compressed RLE, without an annotation id; ready for `json.dump`."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
+        "area": float(coco_mask.area(rle)),
+        "bbox": [float(x) for x in coco_mask.toBbox(rle)],
+        "iscrowd": int(crowd),
+    }
 
 
 def _completed(annotation: dict[str, Any], size_hw: tuple[int, int]) -> dict[str, Any]:

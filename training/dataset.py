@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.coco_file import load_coco
-from training.data_config import load_data_config, read_yaml, split_files, split_names
+from training.data_config import load_data_config, read_yaml, split_files
 from training.depth_cache import cache_folder, cached_file, read_cached
 from training.pictures import (
     MILLIMETRES,
@@ -186,8 +186,7 @@ def open_split(
         ValueError: no such split, a limit below 1, or damaged labels.
     """
     data = Path(data)
-    if split not in split_names(data):
-        raise ValueError(f"{data}: no split '{split}': choose one of {', '.join(split_names(data))}")
+    files = split_files(data, split)
     if limit is not None and limit < 1:
         raise ValueError(f"limit {limit} must be at least 1")
     kind, _ = read_yaml(data)
@@ -198,7 +197,6 @@ def open_split(
         from training.instance_images import convert_split
 
         convert_split(load_data_config(data), split)
-    files = split_files(data, split)
     return CocoRgbdDataset(
         files.root,
         files.annotations,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spda_sam_core.checkpoint import find_checkpoint, is_name
-from spda_sam_core.files import appears_whole, file_sha256
+from spda_sam_core.files import file_sha256, write_whole
 from training.pictures import DepthImages, inside, read_relative_inverse_depth
 
 _NEAR, _FAR = 65535, 1
@@ -67,8 +67,7 @@ def begin_cache(root: Path, estimator: str | Path) -> Path:
         if found != sha256:
             raise ValueError(f"{record}: is of estimator {found}, not {sha256}: move that folder away")
         return folder
-    with appears_whole(record) as temporary:
-        temporary.write_text(json.dumps({"estimator": str(estimator), "sha256": sha256}) + "\n", encoding="utf-8")
+    write_whole(record, (json.dumps({"estimator": str(estimator), "sha256": sha256}) + "\n").encode())
     return folder
 
 
@@ -85,8 +84,7 @@ def write_cached(path: Path, relative_inverse_depth: NDArray[np.float32]) -> Non
     done, encoded = cv2.imencode(".png", stored.astype(np.uint16))
     assert done
     path.parent.mkdir(parents=True, exist_ok=True)
-    with appears_whole(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    write_whole(path, encoded.tobytes())
 
 
 def read_cached(path: Path, size_hw: tuple[int, int]) -> NDArray[np.float32]:

@@ -15,10 +15,10 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from spda_sam_core.files import appears_whole
+from spda_sam_core.files import write_whole
+from training.coco_file import annotation_of_mask
 from training.data_config import DataConfig, DataFormat, LabelSplit
 from training.pictures import decode
 from training.processes import in_processes
@@ -70,8 +70,7 @@ def convert_split(config: DataConfig, split: str, *, workers: int = 2) -> Path:
             annotations += [{"id": len(annotations) + k, **one} for k, one in enumerate(found, start=1)]
             bar.update()
     document = {"images": images, "annotations": annotations, "categories": categories}
-    with appears_whole(path) as temporary:
-        temporary.write_text(json.dumps(document), encoding="utf-8")
+    write_whole(path, json.dumps(document).encode())
     return path
 
 
@@ -111,15 +110,5 @@ def _convert(job: _Job) -> tuple[tuple[int, int], list[dict[str, Any]]]:
         category, crowd = class_and_crowd(value, job.kind)
         if category not in job.classes:
             continue
-        rle = coco_mask.encode(np.asfortranarray(values == value, dtype=np.uint8))
-        annotations.append(
-            {
-                "image_id": job.image_id,
-                "category_id": category,
-                "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
-                "area": float(coco_mask.area(rle)),
-                "bbox": [float(x) for x in coco_mask.toBbox(rle)],
-                "iscrowd": int(crowd),
-            }
-        )
+        annotations.append(annotation_of_mask(values == value, job.image_id, category, crowd=crowd))
     return (int(values.shape[0]), int(values.shape[1])), annotations

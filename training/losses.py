@@ -180,13 +180,13 @@ def mask_losses(
         targets: what is in the pictures.
     """
     used = owners >= 0
-    count = max(1, int(used.sum()))
+    # the share of each cell that the instance covers: the edge lies where a bilinear enlargement puts it
+    truth = [F.adaptive_avg_pool2d(each.float(), masks[0].shape[-1]) for each in targets.masks]  # (M, h, h)
+    wanted = torch.cat([t[owners[i, used[i]]] for i, t in enumerate(truth)])  # (A, h, h)
+    count = max(1, len(wanted))
     terms = {"mask_bce": masks[0].new_zeros((), dtype=torch.float32)}
     terms |= {"mask_dice": terms["mask_bce"], "iou": terms["mask_bce"]}
     for logits, predicted_iou in zip(masks, ious, strict=True):
-        # the share of each cell that the instance covers: the edge lies where a bilinear enlargement puts it
-        truth = [F.adaptive_avg_pool2d(each.float(), logits.shape[-1]) for each in targets.masks]  # (M, h, h)
-        wanted = torch.cat([t[owners[i, used[i]]] for i, t in enumerate(truth)])  # (A, h, h)
         chosen = logits[used].float()
         bce = F.binary_cross_entropy_with_logits(chosen, wanted, reduction="none").mean(dim=(1, 2))
         probability = chosen.sigmoid()

@@ -18,14 +18,14 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
     Args:
         function: of a module, so that a new process can find it.
         jobs: what it is called with.
-        workers: number of processes; with 1 everything happens in this one.
+        workers: number of processes; with 1, or without jobs, none is started.
 
     Raises:
         ValueError: fewer than 1 worker; and whatever `function` raises.
     """
     if workers < 1:
         raise ValueError(f"workers {workers} must be at least 1")
-    if workers == 1:
+    if workers == 1 or not jobs:
         yield from map(function, jobs)
         return
     # spawn, not fork: a forked worker hangs in OpenCV where this process has used OpenCV's threads before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from spda_sam_core.files import appears_whole
+from spda_sam_core.files import write_whole
+from training.coco_file import annotation_of_mask
 from training.frame import RenderedFrame, render_image
+from training.processes import in_processes
 from training.scene import CLASS_NAMES
 
 
@@ -63,25 +63,10 @@ def depth_to_png(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def frame_annotations(frame: RenderedFrame, image_id: int) -> list[dict[str, Any]]:
     """COCO annotations (RLE masks, category_id from 1) of a frame, without annotation ids."""
-    annotations = []
-    for k, class_id in enumerate(frame.class_ids, start=1):
-        rle = coco_mask.encode(np.asfortranarray(frame.label == k, dtype=np.uint8))
-        annotations.append(
-            {
-                "image_id": image_id,
-                "category_id": class_id + 1,
-                "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
-                "area": float(coco_mask.area(rle)),
-                "bbox": [float(x) for x in coco_mask.toBbox(rle)],
-                "iscrowd": 0,
-            }
-        )
-    return annotations
-
-
-def _write(path: Path, content: bytes) -> None:
-    with appears_whole(path) as temporary:
-        temporary.write_bytes(content)
+    return [
+        annotation_of_mask(frame.label == k, image_id, class_id + 1)
+        for k, class_id in enumerate(frame.class_ids, start=1)
+    ]
 
 
 def _png(image: NDArray[np.generic]) -> bytes:
@@ -95,16 +80,12 @@ def _render_one(job: tuple[Path, int, int, tuple[int, int]]) -> int:
     folder, seed, index, size_hw = job
     name = f"{index:06d}"
     frame = render_image(seed, index, size_hw)
-    _write(folder / "rgb" / f"{name}.png", _png(np.ascontiguousarray(frame.rgb[..., ::-1])))
-    _write(folder / "depth" / f"{name}.png", _png(depth_to_png(frame.depth_m)))
+    write_whole(folder / "rgb" / f"{name}.png", _png(np.ascontiguousarray(frame.rgb[..., ::-1])))
+    write_whole(folder / "depth" / f"{name}.png", _png(depth_to_png(frame.depth_m)))
     record = {"seed": seed, "size_hw": list(size_hw), "camera_matrix": frame.camera_matrix.tolist()}
     record["annotations"] = frame_annotations(frame, index)
-    _write(folder / "parts" / f"{name}.json", json.dumps(record).encode())
+    write_whole(folder / "parts" / f"{name}.json", json.dumps(record).encode())
     return index
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
 
 
 def _complete(folder: Path, index: int, seed: int, size_hw: tuple[int, int]) -> bool:
@@ -144,14 +125,8 @@ def write_split(config: RenderedConfig, split: str, *, limit: int | None = None,
     missing = [i for i in range(count) if not _complete(folder, i, chosen.seed, size)]
     jobs = [(folder, chosen.seed, i, size) for i in missing]
     with tqdm(total=count, initial=count - len(missing), desc=f"rendering {split}", unit="image") as bar:
-        if workers == 1:
-            for job in jobs:
-                _render_one(job)
-                bar.update()
-        elif jobs:
-            with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
-                for _ in pool.imap_unordered(_render_one, jobs, chunksize=4):
-                    bar.update()
+        for _ in in_processes(_render_one, jobs, workers):
+            bar.update()
     _write_annotations(folder, count, size)
     return folder
 
@@ -174,4 +149,4 @@ def _write_annotations(folder: Path, count: int, size_hw: tuple[int, int]) -> No
             annotations.append({"id": len(annotations) + 1, **annotation})
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASS_NAMES)]
     document = {"images": images, "annotations": annotations, "categories": categories}
-    _write(folder / "annotations.json", json.dumps(document).encode())
+    write_whole(folder / "annotations.json", json.dumps(document).encode())
