@@ -17,6 +17,7 @@ from spda_sam_core.depth import NormalisedDepth, normalise_depth, normalise_inve
 from spda_sam_core.instances import boxes_of_masks
 from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, Letterbox
 from training.dataset import Sample
+from training.turbidity import add_turbidity
 
 Estimate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -30,6 +31,7 @@ class AugmentConfig:
         rotation_deg: largest roll of the camera.
         flip: chance of a mirrored picture.
         colour: largest relative change of brightness, contrast and of each channel.
+        turbidity: chance of more water before the scene, thicker where it is farther.
         blur_noise: chance of blur, and of noise.
         estimated_depth: share of the pictures that see estimated depth.
         no_depth: share of the pictures that see none.
@@ -40,6 +42,7 @@ class AugmentConfig:
     rotation_deg: float
     flip: float
     colour: float
+    turbidity: float
     blur_noise: float
     estimated_depth: float
     no_depth: float
@@ -48,7 +51,7 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale {self.scale} must rise from above 0")
-        for name in ("flip", "blur_noise", "estimated_depth", "no_depth", "sensor_holes", "colour"):
+        for name in ("flip", "turbidity", "blur_noise", "estimated_depth", "no_depth", "sensor_holes", "colour"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1]")
         if self.estimated_depth + self.no_depth > 1:
@@ -96,7 +99,10 @@ def augment(
     Returns:
         The changed picture.
     """
-    rgb = change_colours(sample.rgb, config, rng)
+    rgb = sample.rgb
+    if rng.random() < config.turbidity:
+        rgb = add_turbidity(rgb, sample.depth_m, rng)
+    rgb = change_colours(rgb, config, rng)
     matrix = random_view(sample.rgb.shape[:2], size, config, rng)
     inside = _warp(np.ones(sample.rgb.shape[:2], np.float32), matrix, size, cv2.INTER_NEAREST)
     image = (_warp(rgb.astype(np.float32), matrix, size, cv2.INTER_LINEAR) - IMAGE_MEAN) / IMAGE_STD

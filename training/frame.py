@@ -1,8 +1,8 @@
 """One picture of the underwater world, with exact instance masks and metric depth.
 
-Picture i of seed s depends on (s, i) and the size alone. Map: `training.stills` and `training.sequence`
-think up a `training.scene`, `training.shade` casts rays and lights it, `training.water` adds water and lens,
-`training.rendered_folder` writes it.
+Picture i of seed s depends on (s, i), the size and the kind of scene alone. Map: `training.stills`, `training.clutter`
+and `training.sequence` think up a `training.scene`, `training.shade` casts rays and lights it, `training.water` adds
+water and lens, `training.rendered_folder` writes it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.clutter import clutter_scene
 from training.scene import HULL, Pose, Scene
 from training.sequence import hull_survey
 from training.shade import Shot, World
@@ -71,13 +72,16 @@ def _expose(
     return RenderedFrame(rgb, shot.depth_m, label, class_ids, matrix.copy())
 
 
-def render_image(seed: int, index: int, size_hw: tuple[int, int] = (384, 512)) -> RenderedFrame:
+def render_image(
+    seed: int, index: int, size_hw: tuple[int, int] = (384, 512), *, clutter: bool = False
+) -> RenderedFrame:
     """Render picture `index` of the world with this seed.
 
     Args:
         seed: seed of the data set, >= 0.
         index: number of the picture, >= 0.
         size_hw: picture height and width in pixels.
+        clutter: a scene of `training.clutter` in place of one of `training.stills`.
 
     Returns:
         The picture with labels, depth and camera matrix.
@@ -92,7 +96,7 @@ def render_image(seed: int, index: int, size_hw: tuple[int, int] = (384, 512)) -
     attempt = 0
     while True:
         rng = _generator(seed, index * 64 + attempt)
-        scene, pose, matrix = random_scene(rng, size_hw)
+        scene, pose, matrix = clutter_scene(rng, size_hw) if clutter else random_scene(rng, size_hw)
         if scene.pieces or scene.hull is not None:
             frame = _expose(World(scene), pose, matrix, size_hw, rng)
             # a picture should show something; eight tries practically always suffice

@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from spda_sam_core.config import check_keys
 from spda_sam_core.files import write_whole
 from training.coco_file import annotation_of_mask
 from training.frame import RenderedFrame, render_image
@@ -22,10 +23,21 @@ from training.scene import CLASS_NAMES
 
 @dataclass(frozen=True)
 class Split:
-    """Seed and number of pictures of one split."""
+    """The pictures of one split.
+
+    Attributes:
+        seed: of all pictures.
+        n_images: how many.
+        clutter_every: the last of every so many pictures is a scene of `training.clutter`; 0: none is.
+    """
 
     seed: int
     n_images: int
+    clutter_every: int = 0
+
+    def clutter(self, index: int) -> bool:
+        """Whether picture `index` is one of clutter."""
+        return self.clutter_every > 0 and index % self.clutter_every == self.clutter_every - 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,9 @@ def load_rendered_config(path: Path) -> RenderedConfig:
         if key not in data:
             raise ValueError(f"{path}: key '{key}' is missing: add it as in config/data/rendered.yaml")
     height, width = data["image_size_hw"]
-    splits = {name: Split(int(s["seed"]), int(s["n_images"])) for name, s in data["splits"].items()}
+    for name, entry in data["splits"].items():
+        check_keys(f"{path}, split {name}", entry, Split)
+    splits = {name: Split(**entry) for name, entry in data["splits"].items()}
     return RenderedConfig(Path(data["root"]), (int(height), int(width)), splits)
 
 
@@ -75,26 +89,29 @@ def _png(image: NDArray[np.generic]) -> bytes:
     return bytes(encoded.tobytes())
 
 
-def _render_one(job: tuple[Path, int, int, tuple[int, int]]) -> int:
+def _render_one(job: tuple[Path, Split, int, tuple[int, int]]) -> int:
     """Render and write one picture; its annotation file comes last and says that the picture is complete."""
-    folder, seed, index, size_hw = job
+    folder, split, index, size_hw = job
     name = f"{index:06d}"
-    frame = render_image(seed, index, size_hw)
+    clutter = split.clutter(index)
+    frame = render_image(split.seed, index, size_hw, clutter=clutter)
     write_whole(folder / "rgb" / f"{name}.png", _png(np.ascontiguousarray(frame.rgb[..., ::-1])))
     write_whole(folder / "depth" / f"{name}.png", _png(depth_to_png(frame.depth_m)))
-    record = {"seed": seed, "size_hw": list(size_hw), "camera_matrix": frame.camera_matrix.tolist()}
+    record: dict[str, Any] = {"seed": split.seed, "clutter": clutter, "size_hw": list(size_hw)}
+    record["camera_matrix"] = frame.camera_matrix.tolist()
     record["annotations"] = frame_annotations(frame, index)
     write_whole(folder / "parts" / f"{name}.json", json.dumps(record).encode())
     return index
 
 
-def _complete(folder: Path, index: int, seed: int, size_hw: tuple[int, int]) -> bool:
-    """Whether picture `index` is there and was rendered with this seed and size."""
+def _complete(folder: Path, index: int, split: Split, size_hw: tuple[int, int]) -> bool:
+    """Whether picture `index` is there and was rendered as this split wants it."""
     part = folder / "parts" / f"{index:06d}.json"
     if not part.exists() or not (folder / "rgb" / f"{index:06d}.png").exists():
         return False
     record = json.loads(part.read_text(encoding="utf-8"))
-    return bool(record["seed"] == seed and record["size_hw"] == list(size_hw))
+    found = (record["seed"], record.get("clutter", False), record["size_hw"])
+    return found == (split.seed, split.clutter(index), list(size_hw))
 
 
 def write_split(config: RenderedConfig, split: str, *, limit: int | None = None, workers: int = 2) -> Path:
@@ -122,8 +139,8 @@ def write_split(config: RenderedConfig, split: str, *, limit: int | None = None,
     for name in ("rgb", "depth", "parts"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     size = config.image_size_hw
-    missing = [i for i in range(count) if not _complete(folder, i, chosen.seed, size)]
-    jobs = [(folder, chosen.seed, i, size) for i in missing]
+    missing = [i for i in range(count) if not _complete(folder, i, chosen, size)]
+    jobs = [(folder, chosen, i, size) for i in missing]
     with tqdm(total=count, initial=count - len(missing), desc=f"rendering {split}", unit="image") as bar:
         for _ in in_processes(_render_one, jobs, workers):
             bar.update()

@@ -179,7 +179,7 @@ def open_scene(rng: np.random.Generator, size_hw: tuple[int, int]) -> tuple[Scen
     distance = float(1.2 * (5.0 / 1.2) ** rng.random())
     if rng.random() < 0.7:
         ground = distance * float(rng.uniform(0.3, 0.7))
-        builder.add_scenery(*_sea_floor(rng, ground))
+        builder.add_scenery(*sea_floor(rng, ground))
     taken: list[tuple[float, float, float]] = []
     for _ in range(int(rng.integers(3, 8))):
         radius_px = size_hw[1] * (0.05 + 0.2 * float(rng.random()) ** 1.5)
@@ -206,8 +206,8 @@ def open_scene(rng: np.random.Generator, size_hw: tuple[int, int]) -> tuple[Scen
     return scene, pose, matrix
 
 
-def _sea_floor(rng: np.random.Generator, ground_m: float) -> tuple[Mesh, Material]:
-    """Uneven ground `ground_m` below the camera."""
+def sea_floor(rng: np.random.Generator, ground_m: float) -> tuple[Mesh, Material]:
+    """Uneven ground `ground_m` below the camera, whose world y points down."""
     steps, reach = 150, 14.0
     edge = np.linspace(-1.0, 1.0, steps)
     edge = reach * edge * np.abs(edge)  # finer near the camera

@@ -32,14 +32,16 @@ from spda_sam_core.weights import find_weights
 from training.batches import Batch, TrainingBatches
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
+from training.fine_tune import take_fitting_weights
 from training.losses import OneToManyHead, Targets, training_losses
+from training.moving_average import MovingAverage
 from training.run_files import current_commit, load_run, save_run
 from training.schedule import learning_rate
 from training.train_config import TrainConfig, load_train_config
 
 
 class Trainer:
-    """Model, optimiser and the step reached.
+    """Model, its moving average, optimiser and the step reached.
 
     Args:
         config: the run.
@@ -71,7 +73,10 @@ class Trainer:
         self.base: Base | None = None
         if model_config.pretrained:
             self.base = load_base(self.model, find_weights(model_config.encoder))
+        if config.init_from is not None:
+            print(take_fitting_weights(self.model, config.init_from))
         self.one_to_many = OneToManyHead(self.model).to(device)
+        self.average = MovingAverage(self.model, config.ema_decay)
         named = [*self.model.named_parameters(), *self.one_to_many.named_parameters()]
         trained = [p for _, p in named if p.requires_grad]
         # biases and norms shall not be drawn to zero
@@ -153,6 +158,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_gradient)
         self.optimiser.step()
         self.step += 1
+        self.average.update(self.model, self.step)
         return {
             **{k: float(v.detach()) for k, v in losses.items()},
             "gradient_norm": float(norm),
@@ -160,9 +166,13 @@ class Trainer:
         }
 
     def validate(self) -> dict[str, Any]:
-        """Metrics of `training.evaluate` on the validation pictures, with the depth of the data if it has any."""
+        """Metrics of `training.evaluate` of the averaged model on the validation pictures.
+
+        It sees the depth of the data if there is any.
+        """
         depth = "true" if self.validation.has_depth(0) else "none"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
+        with autocast, self.average.inside(self.model):
             metrics = evaluate(SpdaSam(self.model), self.validation, depth)
         return metrics
 
@@ -173,6 +183,7 @@ class Trainer:
             "seconds": self.seconds,
             "model": trained_state(self.model),
             "base_sha256": self.base.sha256 if self.base else "",
+            "average": self.average.weights,
             "one_to_many": self.one_to_many.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
@@ -187,12 +198,13 @@ class Trainer:
                 f"{self.base.sha256[:12]}: put the same file back, or start anew without --resume"
             )
         load_trained_state(self.model, state["model"])
+        self.average.load(state["average"])
         self.one_to_many.load_state_dict(state["one_to_many"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
 
     def export(self, metrics: dict[str, Any]) -> Path:
-        """Write the model as it is now, for `SpdaSam` and the node."""
+        """Write the averaged model as it is now, for `SpdaSam` and the node."""
         path = self.folder / f"spda_sam_{self.model.config.preset}.safetensors"
         metadata = {
             "metrics": metrics,
@@ -202,7 +214,8 @@ class Trainer:
             "n_training_images": len(self.train_set),
             "commit": current_commit(),
         }
-        save_checkpoint(path, self.model, metadata, base=self.base)
+        with self.average.inside(self.model):
+            save_checkpoint(path, self.model, metadata, base=self.base)
         return path
 
 

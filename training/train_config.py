@@ -31,12 +31,14 @@ class TrainConfig:
         warmup_steps: see there.
         weight_decay: of AdamW, for matrices only.
         clip_gradient: largest norm of the gradient.
+        ema_decay: share that a step keeps of the averaged weights, which are what is measured and exported.
         bfloat16: compute in mixed precision.
         save_every: steps between files to resume from.
         validate_every: steps between validations, each with a checkpoint.
         n_validation: pictures of split "val" to validate on.
         loss_weights: weight of each term.
         augment: ranges of augmentation.
+        init_from: checkpoint, file or name, to begin with where it fits; null: from nothing, or from the base alone.
     """
 
     data: str
@@ -51,12 +53,14 @@ class TrainConfig:
     warmup_steps: int
     weight_decay: float
     clip_gradient: float
+    ema_decay: float
     bfloat16: bool
     save_every: int
     validate_every: int
     n_validation: int
     loss_weights: LossWeights
     augment: AugmentConfig
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -69,6 +73,8 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay {self.ema_decay} must lie in [0, 1)")
         check_schedule(self.learning_rate, self.warmup_steps, self.steps)
 
 

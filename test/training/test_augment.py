@@ -9,12 +9,14 @@ import pytest
 
 from training.augment import AugmentConfig, augment, change_colours, worsen_depth
 from training.dataset import Sample
+from training.turbidity import add_turbidity
 
 STILL = AugmentConfig(
     scale=(1.0, 1.0),
     rotation_deg=0,
     flip=0,
     colour=0,
+    turbidity=0,
     blur_noise=0,
     estimated_depth=0,
     no_depth=0,
@@ -102,6 +104,35 @@ def test_worse_depth_has_holes_and_stays_near_the_truth_elsewhere():
         assert abs(np.median(worse[known]) - 3.0) < 0.1
     assert 0.03 < np.mean(shares) < 0.6
     assert np.isfinite(depth_m).all()  # its input is left alone
+
+
+def test_turbidity_changes_the_image_only():
+    turbid = dataclasses.replace(STILL, turbidity=1.0)
+    clear, veiled = (augment(sample(), 128, c, np.random.default_rng(4), None) for c in (STILL, turbid))
+    assert np.abs(clear.image - veiled.image).max() > 0.1
+    # another draw shifts the picture in its square: compare what lies there, not where
+    assert clear.masks.sum() == veiled.masks.sum()
+    assert np.unique(clear.inverse_depth).tolist() == np.unique(veiled.inverse_depth).tolist()
+
+
+def test_contrast_falls_with_range_as_beer_lambert_says():
+    rgb = np.full((64, 96, 3), 60, np.uint8)
+    rgb[::2] = 200  # contrast everywhere
+    depth_m = np.full((64, 96), 1.0, np.float32)
+    depth_m[:, 48:] = 3.0
+    for seed in range(6):
+        light = (add_turbidity(rgb, depth_m, np.random.default_rng(seed)).astype(float) / 255) ** 2
+        near, far = (np.log((light[0, x] - light[1, x]) / ((200 / 255) ** 2 - (60 / 255) ** 2)) for x in (20, 75))
+        np.testing.assert_allclose(far / near, 3, rtol=0.15)  # exp(-3 b) against exp(-b), rounded to bytes
+
+
+def test_turbidity_without_depth_is_even():
+    rgb = np.full((32, 48, 3), (30, 120, 200), np.uint8)
+    rgb[:, 24:] = 250
+    veiled = add_turbidity(rgb, None, np.random.default_rng(1))
+    for half in (veiled[:, :24], veiled[:, 24:]):
+        assert (half == half[0, 0]).all()
+    assert not np.array_equal(veiled, rgb)
 
 
 def test_colours_stay_without_ranges():

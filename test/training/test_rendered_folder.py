@@ -61,11 +61,11 @@ def test_an_interrupted_run_is_completed_and_only_the_rest_rendered(
     rendered: list[int] = []
     original = rendered_folder.render_image
 
-    def dies_at_third(seed: int, index: int, size_hw: tuple[int, int]) -> RenderedFrame:
+    def dies_at_third(seed: int, index: int, size_hw: tuple[int, int], **kind: bool) -> RenderedFrame:
         if len(rendered) == 2:
             raise KeyboardInterrupt
         rendered.append(index)
-        return original(seed, index, size_hw)
+        return original(seed, index, size_hw, **kind)
 
     monkeypatch.setattr(rendered_folder, "render_image", dies_at_third)
     with pytest.raises(KeyboardInterrupt):
@@ -74,9 +74,9 @@ def test_an_interrupted_run_is_completed_and_only_the_rest_rendered(
 
     resumed: list[int] = []
 
-    def counts(seed: int, index: int, size_hw: tuple[int, int]) -> RenderedFrame:
+    def counts(seed: int, index: int, size_hw: tuple[int, int], **kind: bool) -> RenderedFrame:
         resumed.append(index)
-        return original(seed, index, size_hw)
+        return original(seed, index, size_hw, **kind)
 
     monkeypatch.setattr(rendered_folder, "render_image", counts)
     folder = write_split(config, "train", workers=1)
@@ -99,6 +99,19 @@ def test_pictures_of_another_seed_are_rendered_again(config: RenderedConfig) -> 
     assert np.array_equal(rgb, render_image(9, 0, SIZE).rgb)
 
 
+def test_clutter_replaces_every_so_many_pictures_and_no_other(config: RenderedConfig) -> None:
+    folder = write_split(config, "train", workers=1)
+    before = [(folder / "rgb" / f"{i:06d}.png").read_bytes() for i in range(5)]
+    mixed = RenderedConfig(config.root, SIZE, {"train": Split(seed=4, n_images=5, clutter_every=2)})
+    write_split(mixed, "train", workers=1)
+    after = [(folder / "rgb" / f"{i:06d}.png").read_bytes() for i in range(5)]
+    assert [a != b for a, b in zip(before, after, strict=True)] == [False, True, False, True, False]
+    coco = COCO(str(folder / "annotations.json"))
+    for index in (1, 3):
+        names = {coco.cats[a["category_id"]]["name"] for a in coco.imgToAnns[index]}
+        assert names == {"object"}  # no hull, nothing of a hull
+
+
 def test_unknown_depth_is_zero_millimetres() -> None:
     depth = np.array([[1.2344, np.nan, 70.0]], np.float32)
     assert depth_to_png(depth).tolist() == [[1234, 0, 0]]
@@ -110,6 +123,15 @@ def test_unknown_split_and_wrong_classes_are_refused(config: RenderedConfig, tmp
     path = tmp_path / "data.yaml"
     path.write_text(json.dumps({"root": "x", "image_size_hw": [64, 80], "classes": ["fish"], "splits": {}}))
     with pytest.raises(ValueError, match="differ from the rendered world's"):
+        load_rendered_config(path)
+
+
+def test_an_unknown_key_of_a_split_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    split = {"seed": 1, "n_images": 4, "cluter_every": 2}
+    given = {"root": "x", "image_size_hw": [64, 80], "classes": CLASS_NAMES, "splits": {"train": split}}
+    path.write_text(json.dumps(given))
+    with pytest.raises(ValueError, match="split train: unknown key 'cluter_every': did you mean 'clutter_every'"):
         load_rendered_config(path)
 
 

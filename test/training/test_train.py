@@ -16,9 +16,12 @@ from segment_anything import sam_model_registry
 from spda_sam_core.checkpoint import load_checkpoint
 from spda_sam_core.config import load_model_config
 from spda_sam_core.files import file_sha256
+from spda_sam_core.network import build_network
 from spda_sam_core.weights import PUBLISHED
 from training.batches import TrainingBatches
 from training.dataset import CocoRgbdDataset
+from training.fine_tune import take_fitting_weights
+from training.moving_average import MovingAverage
 from training.schedule import learning_rate
 from training.train import Trainer, main, train
 from training.train_config import TrainConfig, load_train_config
@@ -82,6 +85,7 @@ def config(tmp_path: Path) -> TrainConfig:
         save_every=3,
         validate_every=100,
         bfloat16=False,
+        init_from=None,
         augment=dataclasses.replace(shipped.augment, estimated_depth=0.0),
     )
 
@@ -110,6 +114,7 @@ def test_resuming_is_the_same_as_never_having_stopped(
     assert pieces["step"] == whole["step"] == 6
     for name, weight in whole["model"].items():
         assert torch.equal(weight, pieces["model"][name]), name
+        assert torch.equal(whole["average"][name], pieces["average"][name]), name
 
 
 def test_worker_processes_do_not_change_the_order(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
@@ -153,11 +158,60 @@ def test_it_learns_the_pictures_that_it_sees(config: TrainConfig, dataset: CocoR
     assert info.metadata["metrics"]["mask_ap50"] > 60
 
 
+def test_the_average_follows_the_closed_form(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    model = new_trainer(config, dataset).model
+    name, weight = next(iter(model.named_parameters()))
+    average = MovingAverage(model, decay=0.5)
+    expected, first = weight.detach().clone(), weight.detach().clone()
+    for step in (1, 2, 50):
+        with torch.no_grad():
+            weight.copy_(first + step)
+        average.update(model, step)
+        keep = min(0.5, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * (first + step)
+    torch.testing.assert_close(average.weights[name], expected)
+    with average.inside(model):
+        torch.testing.assert_close(weight.data, expected)
+    assert torch.equal(weight.data, first + 50)
+
+
+def test_the_averaged_weights_are_exported(config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path) -> None:
+    network, _ = load_checkpoint(train(new_trainer(config, dataset)))
+    state = torch.load(tmp_path / "run/resume.pt", weights_only=True)
+    for name, weight in network.state_dict().items():
+        torch.testing.assert_close(weight, state["average"][name].half().to(weight.dtype))
+    assert any(not torch.equal(weight, state["average"][name]) for name, weight in state["model"].items())
+
+
+def test_fine_tuning_takes_weights_and_moves_classes_to_their_names(
+    config: TrainConfig, dataset: CocoRgbdDataset
+) -> None:
+    first = train(new_trainer(config, dataset))
+    before = load_checkpoint(first)[0].state_dict()
+    document = json.loads((dataset.root / "annotations.json").read_text(encoding="utf-8"))
+    document["categories"] = [{"id": 1, "name": "blue"}, {"id": 2, "name": "green"}, {"id": 3, "name": "red"}]
+    (dataset.root / "more.json").write_text(json.dumps(document), encoding="utf-8")
+    more = CocoRgbdDataset(dataset.root, dataset.root / "more.json")
+    begun = new_trainer(dataclasses.replace(config, init_from=str(first)), more).model
+    untouched = new_trainer(config, more).model
+    for name, weight in begun.state_dict().items():
+        if name.startswith("proposal_head.classes.1."):
+            assert torch.equal(weight[1:], before[name][[1, 0]])  # green, red
+            assert torch.equal(weight[0], untouched.state_dict()[name][0])  # blue is new
+        else:
+            assert torch.equal(weight, before[name]), name
+
+
+def test_fine_tuning_from_another_encoder_is_refused(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    with pytest.raises(ValueError, match="has encoder 'hierarchical', the model has 'sam_vit_b'"):
+        take_fitting_weights(build_network(load_model_config("sam_vit_b")), "tiny")
+
+
 def test_resuming_needs_a_checkpoint_of_the_same_configuration(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
     with pytest.raises(FileNotFoundError, match=r"resume\.pt: nothing to resume: start without --resume"):
         new_trainer(config, dataset).resume()
     new_trainer(config, dataset).save()
-    with pytest.raises(ValueError, match=r"configuration changed \(learning_rate 0.0008 -> 0.1\)"):
+    with pytest.raises(ValueError, match=r"configuration changed \(learning_rate 0.0006 -> 0.1\)"):
         new_trainer(dataclasses.replace(config, learning_rate=0.1), dataset).resume()
 
 
@@ -211,7 +265,7 @@ def test_the_model_gets_the_classes_of_the_data(config: TrainConfig, dataset: Co
     ("find", "replace", "message"),
     [
         ("seed: 0", "sead: 0", "unknown key 'sead': did you mean 'seed'"),
-        ("steps: 4000", "steps: 0", "steps 0 must be at least 1"),
+        ("steps: 4500", "steps: 0", "steps 0 must be at least 1"),
         ("save_every: 250\n", "", "missing save_every"),
         ("flip: 0.5", "flop: 0.5", "augment: unknown key 'flop': did you mean 'flip'"),
     ],
