@@ -265,7 +265,7 @@ def test_the_model_gets_the_classes_of_the_data(config: TrainConfig, dataset: Co
     ("find", "replace", "message"),
     [
         ("seed: 0", "sead: 0", "unknown key 'sead': did you mean 'seed'"),
-        ("steps: 4500", "steps: 0", "steps 0 must be at least 1"),
+        ("steps: 4000", "steps: 0", "steps 0 must be at least 1"),
         ("save_every: 250\n", "", "missing save_every"),
         ("flip: 0.5", "flop: 0.5", "augment: unknown key 'flop': did you mean 'flip'"),
     ],
