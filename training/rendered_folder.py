@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -13,19 +14,45 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from spda_sam_core.config import check_keys
 from spda_sam_core.files import write_whole
 from training.coco_file import annotation_of_mask
-from training.frame import RenderedFrame, render_image
+from training.frame import RenderedFrame, Survey, render_image
+from training.jerlov import USUAL, WATERS
 from training.processes import in_processes
 from training.scene import CLASS_NAMES
+
+World = Literal["stills", "survey"]
+
+SEQUENCE_FRAMES = 12
+"""Pictures of one hull in a split of the world "survey"."""
+SEQUENCE_STRIDE = 20
+"""Every so many frames of a survey one is taken: half a metre apart."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Seed and number of pictures of one split."""
+    """What one split shows.
+
+    Attributes:
+        seed: of the pictures, >= 0; sequence k of a survey has the seed `seed` + k.
+        n_images: number of pictures.
+        world: "stills", each picture another scene, or "survey", sequences of `SEQUENCE_FRAMES` pictures.
+        water: one of `training.jerlov.WATERS`; other than "usual" for a survey only.
+    """
 
     seed: int
     n_images: int
+    world: World = "stills"
+    water: str = USUAL
+
+    def __post_init__(self) -> None:
+        if self.world not in get_args(World):
+            raise ValueError(f"world '{self.world}': choose one of {', '.join(get_args(World))}")
+        if self.water not in WATERS:
+            raise ValueError(f"water '{self.water}': choose one of {', '.join(WATERS)}")
+        if self.world == "stills" and self.water != USUAL:
+            raise ValueError(f"water '{self.water}' with world 'stills': other water needs world: survey")
 
 
 @dataclass(frozen=True)
@@ -41,7 +68,7 @@ def load_rendered_config(path: Path) -> RenderedConfig:
     """Read `config/data/rendered.yaml`.
 
     Raises:
-        ValueError: the class list is not that of the rendered world, or a key is missing.
+        ValueError: the class list is not that of the rendered world, a key is missing, or a split cannot be rendered.
     """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     classes = tuple(data.get("classes", ()))
@@ -51,7 +78,13 @@ def load_rendered_config(path: Path) -> RenderedConfig:
         if key not in data:
             raise ValueError(f"{path}: key '{key}' is missing: add it as in config/data/rendered.yaml")
     height, width = data["image_size_hw"]
-    splits = {name: Split(int(s["seed"]), int(s["n_images"])) for name, s in data["splits"].items()}
+    splits = {}
+    for name, given in data["splits"].items():
+        check_keys(f"{path}: split '{name}'", given, Split)
+        try:
+            splits[name] = Split(**given)
+        except ValueError as error:
+            raise ValueError(f"{path}: split '{name}': {error}") from error
     return RenderedConfig(Path(data["root"]), (int(height), int(width)), splits)
 
 
@@ -75,26 +108,45 @@ def _png(image: NDArray[np.generic]) -> bytes:
     return bytes(encoded.tobytes())
 
 
-def _render_one(job: tuple[Path, int, int, tuple[int, int]]) -> int:
+@lru_cache(maxsize=1)
+def _survey(seed: int, size_hw: tuple[int, int], water: str) -> Survey:
+    """The survey that the last picture came from, or another: painting a hull takes longer than a picture."""
+    return Survey(seed, size_hw, water)
+
+
+def _render(split: Split, index: int, size_hw: tuple[int, int]) -> RenderedFrame:
+    if split.world == "stills":
+        return render_image(split.seed, index, size_hw)
+    sequence, frame = divmod(index, SEQUENCE_FRAMES)
+    return _survey(split.seed + sequence, size_hw, split.water).frame(frame * SEQUENCE_STRIDE)
+
+
+def _recipe(split: Split, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """All that a picture follows from, but for its number."""
+    return {**{k: v for k, v in asdict(split).items() if k != "n_images"}, "size_hw": list(size_hw)}
+
+
+def _render_one(job: tuple[Path, Split, int, tuple[int, int]]) -> int:
     """Render and write one picture; its annotation file comes last and says that the picture is complete."""
-    folder, seed, index, size_hw = job
+    folder, split, index, size_hw = job
     name = f"{index:06d}"
-    frame = render_image(seed, index, size_hw)
+    frame = _render(split, index, size_hw)
     write_whole(folder / "rgb" / f"{name}.png", _png(np.ascontiguousarray(frame.rgb[..., ::-1])))
     write_whole(folder / "depth" / f"{name}.png", _png(depth_to_png(frame.depth_m)))
-    record = {"seed": seed, "size_hw": list(size_hw), "camera_matrix": frame.camera_matrix.tolist()}
+    record = {**_recipe(split, size_hw), "camera_matrix": frame.camera_matrix.tolist()}
     record["annotations"] = frame_annotations(frame, index)
     write_whole(folder / "parts" / f"{name}.json", json.dumps(record).encode())
     return index
 
 
-def _complete(folder: Path, index: int, seed: int, size_hw: tuple[int, int]) -> bool:
-    """Whether picture `index` is there and was rendered with this seed and size."""
+def is_complete(folder: Path, index: int, split: Split, size_hw: tuple[int, int]) -> bool:
+    """Whether picture `index` lies in the split's folder and is what the split says, in this size."""
     part = folder / "parts" / f"{index:06d}.json"
     if not part.exists() or not (folder / "rgb" / f"{index:06d}.png").exists():
         return False
-    record = json.loads(part.read_text(encoding="utf-8"))
-    return bool(record["seed"] == seed and record["size_hw"] == list(size_hw))
+    # what a record does not name did not exist when it was written, and had its default
+    record = {field.name: field.default for field in fields(Split)} | json.loads(part.read_text(encoding="utf-8"))
+    return all(record[key] == value for key, value in _recipe(split, size_hw).items())
 
 
 def write_split(config: RenderedConfig, split: str, *, limit: int | None = None, workers: int = 2) -> Path:
@@ -122,8 +174,8 @@ def write_split(config: RenderedConfig, split: str, *, limit: int | None = None,
     for name in ("rgb", "depth", "parts"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     size = config.image_size_hw
-    missing = [i for i in range(count) if not _complete(folder, i, chosen.seed, size)]
-    jobs = [(folder, chosen.seed, i, size) for i in missing]
+    missing = [i for i in range(count) if not is_complete(folder, i, chosen, size)]
+    jobs = [(folder, chosen, i, size) for i in missing]
     with tqdm(total=count, initial=count - len(missing), desc=f"rendering {split}", unit="image") as bar:
         for _ in in_processes(_render_one, jobs, workers):
             bar.update()
