@@ -213,22 +213,17 @@ def open_split(
 def _render_missing(data: Path, split: str, limit: int | None) -> int:
     """Render what is not there yet; returns how many pictures to take."""
     # here, because only rendered data need the renderer's ray caster
-    from training.rendered_folder import load_rendered_config, write_split
+    from training.rendered_folder import is_complete, load_rendered_config, write_split
 
     config = load_rendered_config(data)
     folder, chosen = config.root / split, config.splits[split]
     count = min(limit or chosen.n_images, chosen.n_images)
-    if not _is_rendered(folder, count, chosen.seed, config.image_size_hw):
+    if _n_listed(folder) < count or not is_complete(folder, 0, chosen, config.image_size_hw):
         write_split(config, split, limit=count)
     return count
 
 
-def _is_rendered(folder: Path, count: int, seed: int, size_hw: tuple[int, int]) -> bool:
-    """Whether the folder holds at least `count` pictures of this seed and size, listed in its COCO file."""
-    listing, first = folder / "annotations.json", folder / "parts" / "000000.json"
-    if not listing.exists() or not first.exists():
-        return False
-    part = json.loads(first.read_text(encoding="utf-8"))
-    if part["seed"] != seed or part["size_hw"] != list(size_hw):
-        return False
-    return len(json.loads(listing.read_text(encoding="utf-8"))["images"]) >= count
+def _n_listed(folder: Path) -> int:
+    """How many pictures the COCO file in the folder lists; 0 without one."""
+    listing = folder / "annotations.json"
+    return len(json.loads(listing.read_text(encoding="utf-8"))["images"]) if listing.exists() else 0

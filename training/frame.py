@@ -8,12 +8,13 @@ water and lens, `training.rendered_folder` writes it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.clutter import clutter_scene
+from training.jerlov import USUAL, in_water
 from training.scene import HULL, Pose, Scene
 from training.sequence import hull_survey
 from training.shade import Shot, World
@@ -105,6 +106,31 @@ def render_image(
         attempt += 1
 
 
+class Survey:
+    """A camera that moves along one hull: `frame` renders any moment of it."""
+
+    def __init__(self, seed: int, size_hw: tuple[int, int], water: str = USUAL) -> None:
+        """Think up the hull and paint it.
+
+        Args:
+            seed: seed of the hull, its water and the camera's way.
+            size_hw: picture height and width in pixels.
+            water: one of `training.jerlov.WATERS`; frames of one seed differ by it in colour alone.
+
+        Raises:
+            ValueError: no such water.
+        """
+        scene, self._pose, self._matrix, stretch = hull_survey(_generator(seed, 2**31), size_hw)
+        self._seed, self._size_hw = seed, size_hw
+        self._world = World(replace(scene, water=in_water(scene.water, water)))
+        self._world.draw_hull(*stretch, texel_m=0.005)
+
+    def frame(self, index: int) -> RenderedFrame:
+        """Frame `index` of the survey, counted from 0."""
+        rng = _generator(self._seed, 2**31 + 1 + index)
+        return _expose(self._world, self._pose(index), self._matrix, self._size_hw, rng)
+
+
 def render_sequence(seed: int, n_frames: int, size_hw: tuple[int, int] = (480, 640)) -> Iterator[RenderedFrame]:
     """Render a camera that moves along one hull.
 
@@ -116,8 +142,6 @@ def render_sequence(seed: int, n_frames: int, size_hw: tuple[int, int] = (480, 6
     Yields:
         Frames in order; frame i is the same for every `n_frames`.
     """
-    scene, poses, matrix, stretch = hull_survey(_generator(seed, 2**31), size_hw)
-    world = World(scene)
-    world.draw_hull(*stretch, texel_m=0.005)
+    survey = Survey(seed, size_hw)
     for i in range(n_frames):
-        yield _expose(world, poses(i), matrix, size_hw, _generator(seed, 2**31 + 1 + i))
+        yield survey.frame(i)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -16,24 +17,46 @@ from tqdm import tqdm
 from spda_sam_core.config import check_keys
 from spda_sam_core.files import write_whole
 from training.coco_file import annotation_of_mask
-from training.frame import RenderedFrame, render_image
+from training.frame import RenderedFrame, Survey, render_image
+from training.jerlov import USUAL, WATERS
 from training.processes import in_processes
 from training.scene import CLASS_NAMES
+
+World = Literal["stills", "survey"]
+
+SEQUENCE_FRAMES = 12
+"""Pictures of one hull in a split of the world "survey"."""
+SEQUENCE_STRIDE = 20
+"""Every so many frames of a survey one is taken: half a metre apart."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures of one split.
+    """What one split shows.
 
     Attributes:
-        seed: of all pictures.
-        n_images: how many.
-        clutter_every: the last of every so many pictures is a scene of `training.clutter`; 0: none is.
+        seed: of the pictures, >= 0; sequence k of a survey has the seed `seed` + k.
+        n_images: number of pictures.
+        world: "stills", each picture another scene, or "survey", sequences of `SEQUENCE_FRAMES` pictures.
+        water: one of `training.jerlov.WATERS`; other than "usual" for a survey only.
+        clutter_every: the last of every so many stills is a scene of `training.clutter`; 0: none is.
     """
 
     seed: int
     n_images: int
+    world: World = "stills"
+    water: str = USUAL
     clutter_every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.world not in get_args(World):
+            raise ValueError(f"world '{self.world}': choose one of {', '.join(get_args(World))}")
+        if self.water not in WATERS:
+            raise ValueError(f"water '{self.water}': choose one of {', '.join(WATERS)}")
+        if self.world == "stills" and self.water != USUAL:
+            raise ValueError(f"water '{self.water}' with world 'stills': other water needs world: survey")
+        if self.world == "survey" and self.clutter_every:
+            raise ValueError(f"clutter_every {self.clutter_every} with world 'survey': clutter needs world: stills")
 
     def clutter(self, index: int) -> bool:
         """Whether picture `index` is one of clutter."""
@@ -53,7 +76,7 @@ def load_rendered_config(path: Path) -> RenderedConfig:
     """Read `config/data/rendered.yaml`.
 
     Raises:
-        ValueError: the class list is not that of the rendered world, or a key is missing.
+        ValueError: the class list is not that of the rendered world, a key is missing, or a split cannot be rendered.
     """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     classes = tuple(data.get("classes", ()))
@@ -63,9 +86,13 @@ def load_rendered_config(path: Path) -> RenderedConfig:
         if key not in data:
             raise ValueError(f"{path}: key '{key}' is missing: add it as in config/data/rendered.yaml")
     height, width = data["image_size_hw"]
-    for name, entry in data["splits"].items():
-        check_keys(f"{path}, split {name}", entry, Split)
-    splits = {name: Split(**entry) for name, entry in data["splits"].items()}
+    splits = {}
+    for name, given in data["splits"].items():
+        check_keys(f"{path}: split '{name}'", given, Split)
+        try:
+            splits[name] = Split(**given)
+        except ValueError as error:
+            raise ValueError(f"{path}: split '{name}': {error}") from error
     return RenderedConfig(Path(data["root"]), (int(height), int(width)), splits)
 
 
@@ -89,29 +116,46 @@ def _png(image: NDArray[np.generic]) -> bytes:
     return bytes(encoded.tobytes())
 
 
+@lru_cache(maxsize=1)
+def _survey(seed: int, size_hw: tuple[int, int], water: str) -> Survey:
+    """The survey that the last picture came from, or another: painting a hull takes longer than a picture."""
+    return Survey(seed, size_hw, water)
+
+
+def _render(split: Split, index: int, size_hw: tuple[int, int]) -> RenderedFrame:
+    if split.world == "stills":
+        return render_image(split.seed, index, size_hw, clutter=split.clutter(index))
+    sequence, frame = divmod(index, SEQUENCE_FRAMES)
+    return _survey(split.seed + sequence, size_hw, split.water).frame(frame * SEQUENCE_STRIDE)
+
+
+def _recipe(split: Split, index: int, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """All that picture `index` follows from, but for its number."""
+    kind = {"world": split.world, "water": split.water, "clutter": split.clutter(index)}
+    return {"seed": split.seed, **kind, "size_hw": list(size_hw)}
+
+
 def _render_one(job: tuple[Path, Split, int, tuple[int, int]]) -> int:
     """Render and write one picture; its annotation file comes last and says that the picture is complete."""
     folder, split, index, size_hw = job
     name = f"{index:06d}"
-    clutter = split.clutter(index)
-    frame = render_image(split.seed, index, size_hw, clutter=clutter)
+    frame = _render(split, index, size_hw)
     write_whole(folder / "rgb" / f"{name}.png", _png(np.ascontiguousarray(frame.rgb[..., ::-1])))
     write_whole(folder / "depth" / f"{name}.png", _png(depth_to_png(frame.depth_m)))
-    record: dict[str, Any] = {"seed": split.seed, "clutter": clutter, "size_hw": list(size_hw)}
-    record["camera_matrix"] = frame.camera_matrix.tolist()
+    record = {**_recipe(split, index, size_hw), "camera_matrix": frame.camera_matrix.tolist()}
     record["annotations"] = frame_annotations(frame, index)
     write_whole(folder / "parts" / f"{name}.json", json.dumps(record).encode())
     return index
 
 
-def _complete(folder: Path, index: int, split: Split, size_hw: tuple[int, int]) -> bool:
-    """Whether picture `index` is there and was rendered as this split wants it."""
+def is_complete(folder: Path, index: int, split: Split, size_hw: tuple[int, int]) -> bool:
+    """Whether picture `index` lies in the split's folder and is what the split says, in this size."""
     part = folder / "parts" / f"{index:06d}.json"
     if not part.exists() or not (folder / "rgb" / f"{index:06d}.png").exists():
         return False
-    record = json.loads(part.read_text(encoding="utf-8"))
-    found = (record["seed"], record.get("clutter", False), record["size_hw"])
-    return found == (split.seed, split.clutter(index), list(size_hw))
+    # what a record does not name did not exist when it was written
+    record = {"world": "stills", "water": USUAL, "clutter": False} | json.loads(part.read_text(encoding="utf-8"))
+    return all(record[key] == value for key, value in _recipe(split, index, size_hw).items())
 
 
 def write_split(config: RenderedConfig, split: str, *, limit: int | None = None, workers: int = 2) -> Path:
@@ -139,7 +183,7 @@ def write_split(config: RenderedConfig, split: str, *, limit: int | None = None,
     for name in ("rgb", "depth", "parts"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     size = config.image_size_hw
-    missing = [i for i in range(count) if not _complete(folder, i, chosen, size)]
+    missing = [i for i in range(count) if not is_complete(folder, i, chosen, size)]
     jobs = [(folder, chosen, i, size) for i in missing]
     with tqdm(total=count, initial=count - len(missing), desc=f"rendering {split}", unit="image") as bar:
         for _ in in_processes(_render_one, jobs, workers):

@@ -11,6 +11,7 @@ import pytest
 
 from spda_sam_core.instances import encode_rle
 from training.dataset import CocoRgbdDataset, open_split
+from training.rendered_folder import load_rendered_config, write_split
 
 CATEGORIES = [{"id": 5, "name": "late"}, {"id": 2, "name": "early"}]
 
@@ -129,6 +130,18 @@ def test_open_split_notices_another_seed(tmp_path: Path) -> None:
     before = open_split(rendered_yaml(tmp_path, seed=2), "val", limit=1)[0].rgb
     after = open_split(rendered_yaml(tmp_path, seed=3), "val", limit=1)[0].rgb
     assert (before != after).any()
+
+
+def test_open_split_notices_another_water(tmp_path: Path) -> None:
+    data = rendered_yaml(tmp_path, seed=2)
+    survey = data.read_text().replace("n_images: 3", "n_images: 1, world: survey")
+    data.write_text(survey)
+    write_split(load_rendered_config(data), "val", workers=1)
+    before = open_split(data, "val")[0]
+    data.write_text(survey.replace("survey}", "survey, water: jerlov_9c}"))
+    after = open_split(data, "val")[0]
+    assert (before.rgb != after.rgb).any()
+    assert np.array_equal(before.masks, after.masks)
 
 
 def test_open_split_names_the_splits(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from training import rendered_folder
-from training.frame import RenderedFrame, render_image
+from training.frame import RenderedFrame, Survey, render_image
+from training.jerlov import WATERS
 from training.rendered_folder import RenderedConfig, Split, depth_to_png, load_rendered_config, write_split
 from training.scene import CLASS_NAMES
 
@@ -112,6 +113,62 @@ def test_clutter_replaces_every_so_many_pictures_and_no_other(config: RenderedCo
         assert names == {"object"}  # no hull, nothing of a hull
 
 
+def test_pictures_from_before_a_split_named_its_world_are_kept(config: RenderedConfig) -> None:
+    folder = write_split(config, "train", workers=1, limit=1)
+    part = folder / "parts" / "000000.json"
+    record = json.loads(part.read_text())
+    part.write_text(json.dumps({k: v for k, v in record.items() if k not in ("world", "water", "clutter")}))
+    written = part.stat().st_mtime_ns
+    write_split(config, "train", workers=1, limit=1)
+    assert part.stat().st_mtime_ns == written
+
+
+def test_a_survey_is_sequences_of_frames_half_a_metre_apart_and_resumes(tmp_path: Path) -> None:
+    config = RenderedConfig(tmp_path, SIZE, {"survey": Split(7, 14, world="survey", water="jerlov_i")})
+    folder = write_split(config, "survey", workers=1)
+    # 12 frames of the hull of seed 7, then the hull of seed 8
+    for index, seed, frame in ((1, 7, 20), (11, 7, 220), (13, 8, 20)):
+        rgb = cv2.imread(str(folder / "rgb" / f"{index:06d}.png"))[..., ::-1]
+        assert np.array_equal(rgb, Survey(seed, SIZE, "jerlov_i").frame(frame).rgb), index
+
+    whole = (folder / "annotations.json").read_bytes()
+    kept, lost = folder / "rgb" / "000004.png", folder / "rgb" / "000005.png"
+    written, expected = kept.stat().st_mtime_ns, lost.read_bytes()
+    lost.unlink()
+    write_split(config, "survey", workers=1)
+    assert lost.read_bytes() == expected
+    assert kept.stat().st_mtime_ns == written
+    assert (folder / "annotations.json").read_bytes() == whole
+
+
+def test_pictures_of_another_water_are_rendered_again(tmp_path: Path) -> None:
+    for water in ("usual", "jerlov_9c"):
+        config = RenderedConfig(tmp_path, SIZE, {"survey": Split(7, 1, world="survey", water=water)})
+        folder = write_split(config, "survey", workers=1)
+        rgb = cv2.imread(str(folder / "rgb" / "000000.png"))[..., ::-1]
+        assert np.array_equal(rgb, Survey(7, SIZE, water).frame(0).rgb)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{seed: 1, n_images: 2, world: reef}", "world 'reef': choose one of stills, survey"),
+        ("{seed: 1, n_images: 2, world: survey, water: mud}", "water 'mud': choose one of usual, jerlov_i, "),
+        ("{seed: 1, n_images: 2, water: jerlov_i}", "water 'jerlov_i' with world 'stills': .* needs world: survey"),
+        ("{seed: 1, n_images: 2, world: survey, clutter_every: 4}", "clutter_every 4 .* needs world: stills"),
+        ("{seed: 1, n_images: 2, watr: usual}", "watr"),
+        ("{seed: 1}", "missing n_images"),
+    ],
+)
+def test_a_split_that_cannot_be_rendered_is_named_with_the_choices(tmp_path: Path, given: str, message: str) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text(
+        f"root: x\nimage_size_hw: [64, 80]\nclasses: [{', '.join(CLASS_NAMES)}]\nsplits: {{odd: {given}}}\n"
+    )
+    with pytest.raises(ValueError, match=f"data.yaml: split 'odd'.*{message}"):
+        load_rendered_config(path)
+
+
 def test_unknown_depth_is_zero_millimetres() -> None:
     depth = np.array([[1.2344, np.nan, 70.0]], np.float32)
     assert depth_to_png(depth).tolist() == [[1234, 0, 0]]
@@ -126,16 +183,13 @@ def test_unknown_split_and_wrong_classes_are_refused(config: RenderedConfig, tmp
         load_rendered_config(path)
 
 
-def test_an_unknown_key_of_a_split_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "data.yaml"
-    split = {"seed": 1, "n_images": 4, "cluter_every": 2}
-    given = {"root": "x", "image_size_hw": [64, 80], "classes": CLASS_NAMES, "splits": {"train": split}}
-    path.write_text(json.dumps(given))
-    with pytest.raises(ValueError, match="split train: unknown key 'cluter_every': did you mean 'clutter_every'"):
-        load_rendered_config(path)
-
-
 def test_shipped_configuration_is_valid() -> None:
     config = load_rendered_config(Path(__file__).parents[2] / "config" / "data" / "rendered.yaml")
     assert config.splits["train"].seed != config.splits["val"].seed
     assert config.splits["val"].n_images == 500
+
+
+def test_shipped_waters_show_the_same_hulls() -> None:
+    config = load_rendered_config(Path(__file__).parents[2] / "config" / "data" / "rendered_water.yaml")
+    assert {name: split.water for name, split in config.splits.items()} == {name: name for name in WATERS}
+    assert len({(split.seed, split.n_images, split.world) for split in config.splits.values()}) == 1
