@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import statistics
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
+from benchmarks.timing import median_ms
 from spda_sam_core.checkpoint import load_checkpoint
 from spda_sam_core.network import SpdaSamNetwork, build_network
 from spda_sam_core.spda_sam import SpdaSam
@@ -35,16 +33,14 @@ def with_k(network: SpdaSamNetwork, k: int) -> SpdaSamNetwork:
 
 @torch.inference_mode()
 def times_ms(networks: Mapping[Variant, SpdaSamNetwork], rounds: int) -> dict[Variant, float]:
-    """Median milliseconds of one picture, the networks taking turns, so that all see the same machine."""
-    measured: dict[Variant, list[float]] = {variant: [] for variant in networks}
-    for _ in tqdm(range(rounds), desc="timing", unit="round"):
-        for variant, network in networks.items():
-            side = network.config.input_size
-            image, depth = torch.randn(1, 3, side, side), torch.rand(1, 1, side, side)
-            start = time.perf_counter()
-            network(image, depth, torch.ones_like(depth))
-            measured[variant].append((time.perf_counter() - start) * 1e3)
-    return {variant: statistics.median(values[1:]) for variant, values in measured.items()}  # the first one warms up
+    """Median milliseconds of one picture."""
+
+    def call(network: SpdaSamNetwork) -> Callable[[int], object]:
+        side = network.config.input_size
+        image, depth = torch.randn(1, 3, side, side), torch.rand(1, 1, side, side)
+        return lambda _: network(image, depth, torch.ones_like(depth))
+
+    return median_ms({variant: call(network) for variant, network in networks.items()}, rounds)
 
 
 def main(arguments: list[str] | None = None) -> None:

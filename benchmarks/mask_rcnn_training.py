@@ -1,0 +1,163 @@
+"""Train Mask R-CNN on the pictures of a training run of ours, for a given time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from benchmarks.mask_rcnn import build_mask_rcnn
+from spda_sam_core.config import load_model_config
+from training.batches import Batch, TrainingBatches
+from training.dataset import CocoRgbdDataset
+from training.run_files import load_run, save_run
+from training.schedule import check_schedule, learning_rate
+from training.train_config import TrainConfig
+
+ENDLESS = 2**31
+"""More steps than any run has."""
+
+
+@dataclass(frozen=True)
+class TimedRun:
+    """A run that ends with its time.
+
+    Attributes:
+        train: the run, but for its `steps` and `warmup_steps`, which are not read; S is that of its model.
+        budget_ms: length of the run.
+        warmup_ms: length of the learning rate's rise; it then falls to 0 as a cosine, until the time is up.
+    """
+
+    train: TrainConfig
+    budget_ms: int
+    warmup_ms: int
+
+    def __post_init__(self) -> None:
+        check_schedule(self.train.learning_rate, self.warmup_ms, self.budget_ms)
+
+
+class MaskRcnnTrainer:
+    """Network, optimiser, and the step and the time reached.
+
+    The schedule follows the clock: steps counted in advance would miss the budget when the machine becomes faster or
+    slower.
+
+    Args:
+        run: the run.
+        pictures: to learn from.
+        device: where to compute.
+    """
+
+    def __init__(self, run: TimedRun, pictures: CocoRgbdDataset, device: torch.device) -> None:
+        self.run, self.config, self.device = run, run.train, device
+        self.pictures = pictures
+        self.size = load_model_config(run.train.model).input_size
+        torch.manual_seed(run.train.seed)
+        network = build_mask_rcnn(len(pictures.class_names), self.size)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        parameters = list(self.network.parameters())
+        # biases and norms shall not be drawn to zero
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.config.weight_decay},
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=self.config.learning_rate,
+        )
+        self.step = 0
+        self.seconds = 0.0
+        self.folder = Path(self.config.output)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def resume_path(self) -> Path:
+        """The file from which training goes on."""
+        return self.folder / "resume.pt"
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left of the budget; below 0 by what the last step took too long."""
+        return self.run.budget_ms / 1e3 - self.seconds
+
+    def batches(self, workers: int) -> Iterator[Batch]:
+        """Batches from the step reached on, without end."""
+        endless = dataclasses.replace(self.config, steps=ENDLESS)
+        source = TrainingBatches(self.pictures, endless, self.size, first_step=self.step, depth_estimator=None)
+        if workers == 0:
+            return iter(source)
+        # spawn, not fork: a forked worker hangs in OpenCV where this process has used OpenCV's threads before
+        loader = DataLoader(
+            source, batch_size=None, num_workers=workers, prefetch_factor=4, multiprocessing_context="spawn"
+        )
+        return iter(loader)
+
+    def run_step(self, batch: Batch) -> dict[str, float]:
+        """Learn from a batch; returns torchvision's losses and their sum, "total".
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        rate = learning_rate(
+            round(1e3 * self.seconds),
+            peak=self.config.learning_rate,
+            warmup_steps=self.run.warmup_ms,
+            steps=self.run.budget_ms,
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(hash((self.config.seed, self.step)))  # which boxes are sampled follows from the step
+        self.network.train()
+        targets = [
+            {"boxes": boxes, "labels": class_ids + 1, "masks": masks.to(torch.uint8)}  # label 0 is the background
+            for boxes, class_ids, masks in zip(batch.boxes_xyxy, batch.class_ids, batch.masks, strict=True)
+        ]
+        targets = [{name: tensor.to(self.device) for name, tensor in target.items()} for target in targets]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            losses = self.network(list(batch.image.to(self.device)), targets)
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        if not bool(torch.isfinite(total)):
+            raise FloatingPointError(f"loss {float(total)} at step {self.step}: lower learning_rate {rate:.2g}")
+        self.optimiser.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient)
+        self.optimiser.step()
+        self.step += 1
+        return {"total": float(total.detach()), **{name: float(loss.detach()) for name, loss in losses.items()}}
+
+    def save(self) -> None:
+        """Write what `resume` needs."""
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        save_run(self.resume_path, self.run, state)
+
+    def resume(self) -> None:
+        """Go on from the last file of `save`; raises what `load_run` raises."""
+        state = load_run(self.resume_path, self.run, self.device)
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+
+def train_mask_rcnn(trainer: MaskRcnnTrainer, *, workers: int) -> None:
+    """Train until the time is up; what was lost by a kill does not count, it is done again."""
+    with tqdm(total=round(trainer.run.budget_ms / 1e3), desc="training Mask R-CNN", unit="s", mininterval=2) as bar:
+        batches, last = trainer.batches(workers), monotonic()
+        while trainer.seconds_left > 0:
+            values = trainer.run_step(next(batches))
+            now = monotonic()
+            trainer.seconds, last = trainer.seconds + now - last, now
+            bar.update(round(min(trainer.seconds, bar.total)) - bar.n)
+            bar.set_postfix({"step": trainer.step, "loss": f"{values['total']:.2f}"})
+            if trainer.step % trainer.config.save_every == 0 or trainer.seconds_left <= 0:
+                trainer.save()
+                last = monotonic()  # writing half a gigabyte is not training

@@ -1,0 +1,256 @@
+"""SPDA-SAM beside Mask R-CNN: the same pictures, the same time on the same device, the same measure.
+
+python -m benchmarks.peers --minutes 25 --threads 1                    # one after the other; begin, or go on
+python -m benchmarks.peers --minutes 25 --threads 1 --only mask_rcnn   # one of them, to run several side by side
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from benchmarks.mask_rcnn import MaskRcnn, evaluate_mask_rcnn
+from benchmarks.mask_rcnn_training import MaskRcnnTrainer, TimedRun, train_mask_rcnn
+from benchmarks.peers_setup import Peer, Setup, check_minutes, load_setup, planned_steps
+from benchmarks.timing import median_ms
+from spda_sam_core.config import load_model_config
+from spda_sam_core.files import write_safetensors, write_whole
+from spda_sam_core.instances import Instances
+from spda_sam_core.spda_sam import SpdaSam, check_device
+from training.dataset import CocoRgbdDataset, Sample, open_split
+from training.evaluate import SCORE_THRESHOLD, evaluate
+from training.run_files import current_commit
+from training.train import Trainer, train
+from training.train_config import TrainConfig, load_train_config
+
+Splits = Mapping[str, CocoRgbdDataset]
+"""`train`; `val`, which training asks for and nothing is chosen by; `test`, to measure on."""
+
+
+def run(
+    setup: Setup, peer: Peer, minutes: float, splits: Splits, *, device: torch.device, workers: int
+) -> dict[str, Any]:
+    """Train and measure one network; what is already done of it is not done again.
+
+    Args:
+        setup: the comparison.
+        peer: the network.
+        minutes: time for training.
+        splits: see there.
+        device: where to compute.
+        workers: processes that prepare batches.
+
+    Returns:
+        What `coco_metrics` gives, and minutes, parameters, pictures_seen, training_seconds; also in `result.json`.
+
+    Raises:
+        ValueError: an earlier call gave it another time, or measured on other pictures.
+    """
+    file = setup.folder(peer) / "result.json"
+    if file.exists():
+        done: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        check_minutes(file, done["minutes"], minutes)
+        if done["n_images"] != len(splits["test"]):
+            raise ValueError(
+                f"{file}: measured on {done['n_images']} pictures, not {len(splits['test'])}: remove it to measure "
+                "again, which does not train again, or give that --limit"
+            )
+        return done
+    run_peer = {"spda_sam": _run_spda_sam, "mask_rcnn": _run_mask_rcnn}[peer.network]
+    metrics = run_peer(setup, peer, minutes, splits, device, workers)
+    metrics |= {
+        "minutes": minutes,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "commit": current_commit(),
+    }
+    write_whole(file, (json.dumps(metrics, indent=2) + "\n").encode())
+    return metrics
+
+
+def _run_spda_sam(
+    setup: Setup, peer: Peer, minutes: float, splits: Splits, device: torch.device, workers: int
+) -> dict[str, Any]:
+    config = setup.config(peer)
+    folder = setup.folder(peer)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = {**dataclasses.asdict(load_model_config(config.model)), **peer.model}
+    listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
+    write_whole(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False).encode())
+    config = dataclasses.replace(config, model=str(folder / "model.yaml"))
+
+    def trial(steps: int) -> float:
+        with tempfile.TemporaryDirectory() as scratch:
+            short = dataclasses.replace(_of_length(config, steps, setup.warmup_share), output=scratch)
+            trainer = Trainer(short, splits["train"], splits["val"], device)
+            train(trainer, workers=workers)
+            return trainer.seconds
+
+    steps = planned_steps(folder, minutes, trial)
+    trainer = Trainer(_of_length(config, steps, setup.warmup_share), splits["train"], splits["val"], device)
+    if trainer.resume_path.exists():
+        trainer.resume()
+    trained = SpdaSam.from_pretrained(train(trainer, workers=workers), device=str(device), depth_estimator=None)
+    return {
+        **evaluate(trained, splits["test"], "true" if trained.network.config.use_depth else "none"),
+        **_record(trained.network, trainer.step * config.batch_size, trainer.seconds),
+    }
+
+
+def _of_length(config: TrainConfig, steps: int, warmup_share: float) -> TrainConfig:
+    # validation is no part of the time, and nothing is chosen by it
+    return dataclasses.replace(config, steps=steps, warmup_steps=int(warmup_share * steps), validate_every=steps)
+
+
+def _run_mask_rcnn(
+    setup: Setup, peer: Peer, minutes: float, splits: Splits, device: torch.device, workers: int
+) -> dict[str, Any]:
+    budget_ms = round(60_000 * minutes)
+    timed = TimedRun(setup.config(peer), budget_ms, int(setup.warmup_share * budget_ms))
+    trainer = MaskRcnnTrainer(timed, splits["train"], device)
+    if trainer.resume_path.exists():
+        trainer.resume()
+    train_mask_rcnn(trainer, workers=workers)
+    weights = {name: tensor.contiguous() for name, tensor in trainer.network.state_dict().items()}
+    write_safetensors(_weights(setup, peer), weights, {})
+    trained = MaskRcnn(trainer.network, trainer.size, splits["train"].class_names)
+    return {
+        **evaluate_mask_rcnn(trained, splits["test"]),
+        **_record(trainer.network, trainer.step * timed.train.batch_size, trainer.seconds),
+    }
+
+
+def _record(network: torch.nn.Module, pictures_seen: int, seconds: float) -> dict[str, Any]:
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "pictures_seen": pictures_seen,
+        "training_seconds": seconds,
+    }
+
+
+def _weights(setup: Setup, peer: Peer) -> Path:
+    """The file of a trained Mask R-CNN."""
+    return setup.folder(peer) / "mask_rcnn.safetensors"
+
+
+def load_predictor(
+    setup: Setup, peer: Peer, class_names: tuple[str, ...], device: torch.device
+) -> Callable[[Sample], Instances]:
+    """A trained network, from a picture to instances."""
+    if peer.network == "mask_rcnn":
+        size = load_model_config(setup.config(peer).model).input_size
+        mask_rcnn = MaskRcnn.load(_weights(setup, peer), size, class_names, device)
+        return lambda sample: mask_rcnn.predict(sample.rgb)
+    (file,) = setup.folder(peer).glob("spda_sam_*.safetensors")
+    model = SpdaSam.from_pretrained(file, device=str(device), depth_estimator=None)
+    use_depth = model.network.config.use_depth
+    return lambda sample: model.predict(
+        sample.rgb, sample.depth_m if use_depth else None, score_threshold=SCORE_THRESHOLD
+    )
+
+
+def times_ms(setup: Setup, pictures: CocoRgbdDataset, device: torch.device, rounds: int) -> dict[str, float]:
+    """Median milliseconds from picture to instances, by the networks' names; all see the same pictures."""
+    samples = [pictures[i] for i in range(min(rounds, len(pictures)))]
+
+    def call(predict: Callable[[Sample], Instances]) -> Callable[[int], object]:
+        return lambda i: predict(samples[i % len(samples)])
+
+    calls = {peer.name: call(load_predictor(setup, peer, pictures.class_names, device)) for peer in setup.peers}
+    return median_ms(calls, rounds)
+
+
+def format_table(setup: Setup, results: Mapping[str, Mapping[str, Any]], latency_ms: Mapping[str, float]) -> str:
+    """Markdown: a line per network, by its name."""
+    lines = [
+        "| network | mask AP | AP50 | AP75 | class-agnostic AP | ten LIACI classes | parameters | ms per picture "
+        "| pictures seen | training s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for peer in setup.peers:
+        result = results[peer.name]
+        keys = ("mask_ap", "mask_ap50", "mask_ap75", "mask_ap_agnostic", "mask_ap_liaci")
+        cells = [
+            peer.title,
+            *("-" if result[key] is None else f"{result[key]:.1f}" for key in keys),
+            f"{result['parameters'] / 1e6:.2f} M",
+            f"{latency_ms[peer.name]:.0f}",
+            f"{result['pictures_seen']}",
+            f"{result['training_seconds']:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def off_budget(setup: Setup, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line per network whose training took 5 % more or less time than it was given."""
+    lines = []
+    for peer in setup.peers:
+        given, taken = 60 * results[peer.name]["minutes"], results[peer.name]["training_seconds"]
+        if abs(taken / given - 1) > 0.05:
+            lines.append(
+                f"{peer.title}: given {given:.0f} s, took {taken:.0f} s: the machine became faster or slower; "
+                f"for equal times remove {setup.folder(peer)} and train it again on a machine that is left alone"
+            )
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train SPDA-SAM and Mask R-CNN from nothing for the same time and compare them; write <output>/table.md."""
+    parser = argparse.ArgumentParser(
+        description=main.__doc__,
+        epilog="Stop it at any time: the same command goes on where it was. The call that finds every network trained "
+        "times all of them, best on an idle machine, and prints the table.",
+    )
+    parser.add_argument("--config", type=Path, default=Path("config/peers.yaml"), help="default: %(default)s")
+    parser.add_argument("--minutes", type=float, required=True, help="time for training, of each network")
+    parser.add_argument("--only", metavar="NAME", help="train this one, a name of the configuration's peers")
+    parser.add_argument("--output", help="folder of the runs, in place of the configuration's")
+    parser.add_argument("--limit", type=int, help="measure on the first LIMIT pictures only")
+    parser.add_argument("--rounds", type=int, default=21, help="pictures to time on, the first warms up (default: 21)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: 1)")
+    parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
+    options = parser.parse_args(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    setup = load_setup(options.config)
+    if options.output is not None:
+        setup = dataclasses.replace(setup, output=options.output)
+    names = [peer.name for peer in setup.peers]
+    if options.only not in (None, *names):
+        parser.error(f"--only {options.only}: choose one of {', '.join(names)}")
+    data = load_train_config(setup.train).data
+    splits = {
+        "train": open_split(data, "train"),
+        "val": open_split(data, "val", limit=1),
+        "test": open_split(data, "val", limit=options.limit),
+    }
+    device = check_device(options.device)
+    for peer in setup.peers:
+        if options.only in (None, peer.name):
+            print(f"{peer.title}: {setup.folder(peer)}", flush=True)
+            run(setup, peer, options.minutes, splits, device=device, workers=options.workers)
+    missing = [peer.name for peer in setup.peers if not (setup.folder(peer) / "result.json").exists()]
+    if missing:
+        print(f"the table comes when these are trained too: {', '.join(missing)}")
+        return
+    results = {
+        peer.name: run(setup, peer, options.minutes, splits, device=device, workers=options.workers)
+        for peer in setup.peers
+    }
+    table = format_table(setup, results, times_ms(setup, splits["test"], device, options.rounds))
+    write_whole(Path(setup.output) / "table.md", (table + "\n").encode())
+    print(table, *off_budget(setup, results), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
