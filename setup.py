@@ -49,6 +49,7 @@ setup(
     extras_require={
         "train": [
             "embreex>=2.17.7.post5,<5",
+            "matplotlib>=3.6,<4",  # curves in the report of training/evaluate.py
             "pycocotools>=2.0.7,<3",
             "scipy>=1.8,<2",
             "tensorboard>=2.12,<3",

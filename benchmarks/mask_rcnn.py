@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from spda_sam_core.instances import Instances
 from spda_sam_core.preprocess import Letterbox, prepare
+from training.coco_metrics import coco_metrics
 from training.dataset import CocoRgbdDataset
-from training.evaluate import SCORE_THRESHOLD, coco_metrics
+from training.evaluate import SCORE_THRESHOLD
 
 SAMPLED_BOXES = 128
 """Boxes per picture that the heads learn from. torchvision's 512, meant for 800-pixel pictures, make a step 1.9 times

@@ -1,39 +1,54 @@
 """Measure a model on a labelled set: COCO average precision of masks and boxes, by class and by size.
 
-python training/evaluate.py --data config/data/rendered.yaml --split val --checkpoint tiny --json val.json
+python training/evaluate.py --data config/data/rendered.yaml --split val --checkpoint tiny --report report/
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-import cv2
 import numpy as np
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
-from spda_sam_core.draw import contact_sheet, draw_instances
-from spda_sam_core.instances import Instances, boxes_of_masks
+from spda_sam_core.files import write_whole
+from spda_sam_core.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam
+from training.coco_metrics import coco_metrics, metrics_of_runs, run_cocoeval
 from training.dataset import CocoRgbdDataset, Sample, open_split
+from training.metrics_table import class_table, overall_table
+from training.run_files import current_commit
 
 DepthMode = Literal["true", "estimated", "none"]
 
 SCORE_THRESHOLD = 0.001
 """Average precision wants the whole curve; below this there is nothing but ballast."""
-PICTURE_SCORE_THRESHOLD = 0.3
+GPU_BATCH_SIZE = 4
+WORKERS = 2
+"""Threads; one can read while the other encodes."""
 
-FREE_CLASS = "object"
-"""The one class of the rendered world that is not of LIACI."""
+
+class PredictedSet(NamedTuple):
+    """What a model finds in a data set.
+
+    Attributes:
+        results: COCO results with mask (RLE), box and the category ids of the data, picture by picture, best first.
+        conditions: depth, depth_holes, checkpoint_sha256, score_threshold, and images_per_second: pictures over
+            the time from the first read to the last mask encoded. Average precision is computed afterwards.
+    """
+
+    results: list[dict[str, Any]]
+    conditions: dict[str, Any]
 
 
 def evaluate(
@@ -42,24 +57,97 @@ def evaluate(
     depth_mode: DepthMode = "true",
     *,
     depth_holes: float = 0.0,
-    pictures: Path | None = None,
+    batch_size: int | None = None,
+    workers: int = WORKERS,
 ) -> dict[str, Any]:
     """Predict every picture and compare with the labels.
 
     Args:
         model: the model to measure.
         dataset: the labelled pictures, with the model's classes in the model's order.
+        depth_mode: see `predict`.
+        depth_holes: see `predict`.
+        batch_size: see `predict`.
+        workers: see `predict`.
+
+    Returns:
+        What `coco_metrics` gives, and the conditions of `PredictedSet`.
+
+    Raises:
+        ValueError: as `predict`.
+    """
+    results, conditions = predict(
+        model, dataset, depth_mode, depth_holes=depth_holes, batch_size=batch_size, workers=workers
+    )
+    return {**coco_metrics(dataset.coco, results, dataset.image_ids), **conditions}
+
+
+def predict(
+    model: SpdaSam,
+    dataset: CocoRgbdDataset,
+    depth_mode: DepthMode = "true",
+    *,
+    depth_holes: float = 0.0,
+    batch_size: int | None = None,
+    workers: int = WORKERS,
+) -> PredictedSet:
+    """Find the instances in every picture.
+
+    Args:
+        model: the model.
+        dataset: the pictures, with the model's classes in the model's order.
         depth_mode: what the network sees: the depth of the data set, metric or relative, or its cached estimate where
             it has none; an estimate; or nothing.
         depth_holes: share of the pixels, chosen at random, whose true depth is made unknown.
-        pictures: folder for one JPEG per picture: the picture, its labels, the prediction.
+        batch_size: pictures that go through the network together, whatever their sizes; None: 1 on the CPU, where
+            more are no faster, else 4.
+        workers: threads that read pictures ahead and encode masks while the network runs.
 
     Returns:
-        What `coco_metrics` gives, plus depth, checkpoint_sha256, score_threshold and images_per_second.
+        The same, up to the rounding of larger sums, for every batch size and number of workers.
 
     Raises:
-        ValueError: classes that differ, a depth mode without its depth, an unknown mode, or holes in no true depth.
+        ValueError: classes that differ, a depth mode without its depth, an unknown mode, holes in no true depth, or
+            a batch size or number of workers below 1.
     """
+    _check(model, dataset, depth_mode, depth_holes)
+    if batch_size is None:
+        batch_size = 1 if next(model.network.parameters()).device.type == "cpu" else GPU_BATCH_SIZE
+    if batch_size < 1 or workers < 1:
+        raise ValueError(f"batch_size {batch_size} and workers {workers} must be at least 1")
+    read = partial(_read, dataset, depth_mode, depth_holes)
+    encoding: list[Future[list[dict[str, Any]]]] = []
+    start = time.perf_counter()
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=len(dataset), desc=f"evaluating, depth {depth_mode}", unit="image") as bar,
+    ):
+        samples = _read_ahead(pool, read, len(dataset), batch_size + workers)
+        while batch := list(islice(samples, batch_size)):
+            predictions = model.predict_batch(
+                [sample.rgb for sample in batch],
+                [sample.depth_m for sample in batch],
+                relative_inverse_depths=[sample.relative_inverse_depth for sample in batch],
+                score_threshold=SCORE_THRESHOLD,
+                estimate_depth=depth_mode == "estimated",
+            )
+            for sample, prediction in zip(batch, predictions, strict=True):
+                encoding.append(pool.submit(_encode, prediction.instances, sample.image_id, dataset.category_ids))
+            bar.update(len(batch))
+        results = [result for picture in encoding for result in picture.result()]
+    return PredictedSet(
+        results,
+        {
+            "depth": depth_mode,
+            "depth_holes": depth_holes,
+            "checkpoint_sha256": model.checkpoint_sha256,
+            "score_threshold": SCORE_THRESHOLD,
+            "images_per_second": len(dataset) / (time.perf_counter() - start),
+        },
+    )
+
+
+def _check(model: SpdaSam, dataset: CocoRgbdDataset, depth_mode: DepthMode, depth_holes: float) -> None:
     if depth_mode not in get_args(DepthMode):
         raise ValueError(f"depth mode '{depth_mode}': choose one of {', '.join(get_args(DepthMode))}")
     if model.class_names != dataset.class_names:
@@ -71,183 +159,52 @@ def evaluate(
         raise ValueError("depth mode 'estimated' needs a depth estimator: load the model with one")
     if not 0 <= depth_holes <= (1 if depth_mode == "true" else 0):
         raise ValueError(f"depth_holes {depth_holes} must lie in 0..1, and need depth mode 'true', not '{depth_mode}'")
-    if pictures is not None:
-        pictures.mkdir(parents=True, exist_ok=True)
 
-    results: list[dict[str, Any]] = []
-    seconds = 0.0
-    for i in tqdm(range(len(dataset)), desc=f"evaluating, depth {depth_mode}", unit="image"):
-        sample = dataset[i]
-        depth_m, relative = (sample.depth_m, sample.relative_inverse_depth) if depth_mode == "true" else (None, None)
-        if depth_mode == "true" and depth_m is None and relative is None:
-            raise ValueError(
-                f"{sample.file_name} has no depth: choose depth mode 'estimated' or 'none', or estimate it once with "
-                "python -m training.estimate_depth"
-            )
-        if depth_holes > 0:
-            unknown = np.random.default_rng(sample.image_id).random(sample.rgb.shape[:2]) < depth_holes
-            depth_m, relative = (
-                None if depth is None else np.where(unknown, np.float32(np.nan), depth) for depth in (depth_m, relative)
-            )
-        start = time.perf_counter()
-        (prediction,) = model.predict_batch(
-            [sample.rgb],
-            [depth_m],
-            relative_inverse_depths=[relative],
-            score_threshold=SCORE_THRESHOLD,
-            estimate_depth=depth_mode == "estimated",
+
+def _read_ahead(pool: Executor, read: Callable[[int], Sample], count: int, ahead: int) -> Iterator[Sample]:
+    """Samples 0 .. count - 1 in order; `ahead` of them are being read or wait to be asked for."""
+    reading = (pool.submit(read, index) for index in range(count))  # submitted when asked for
+    waiting = deque(islice(reading, ahead))
+    while waiting:
+        sample = waiting.popleft().result()
+        waiting.extend(islice(reading, 1))
+        yield sample
+
+
+def _read(dataset: CocoRgbdDataset, depth_mode: DepthMode, depth_holes: float, index: int) -> Sample:
+    """Picture `index` with the depth that the model is given."""
+    sample = dataset[index]
+    if depth_mode != "true":
+        return replace(sample, depth_m=None, relative_inverse_depth=None)
+    if sample.depth_m is None and sample.relative_inverse_depth is None:
+        raise ValueError(
+            f"{sample.file_name} has no depth: choose depth mode 'estimated' or 'none', or estimate it once with "
+            "python -m training.estimate_depth"
         )
-        instances = prediction.instances
-        seconds += time.perf_counter() - start
-        for result in instances.to_coco(sample.image_id):
-            results.append({**result, "category_id": dataset.category_ids[result["category_id"] - 1]})
-        if pictures is not None:
-            _write_picture(pictures / f"{sample.image_id:06d}.jpg", sample, instances)
-    return {
-        **coco_metrics(dataset.coco, results, dataset.image_ids),
-        "depth": depth_mode,
-        "depth_holes": depth_holes,
-        "checkpoint_sha256": model.checkpoint_sha256,
-        "score_threshold": SCORE_THRESHOLD,
-        "images_per_second": len(dataset) / seconds,
-    }
-
-
-def coco_metrics(coco: COCO, results: Sequence[dict[str, Any]], image_ids: Sequence[int]) -> dict[str, Any]:
-    """COCO average precision in per cent; None where there is no label to find.
-
-    Args:
-        coco: the labels.
-        results: COCO results with mask (RLE) and box.
-        image_ids: the pictures that count.
-
-    Returns:
-        n_images; for mask and box: `mask_ap` (mean over IoU 0.5 to 0.95), `mask_ap50`, `mask_ap75`,
-        `mask_ap_small`, `mask_ap_medium`, `mask_ap_large`, `mask_ap_agnostic` and `mask_ap_agnostic50` (all
-        classes as one), `box_ap` and so on; `mask_ap_liaci` (mean over the classes but `object`); and
-        `per_class`: name to mask_ap, mask_ap50, box_ap and n_instances.
-    """
-    mask, box = (_run(coco, results, image_ids, kind) for kind in ("segm", "bbox"))
-    agnostic = {kind: _run(coco, results, image_ids, kind, by_class=False) for kind in ("segm", "bbox")}
-    metrics: dict[str, Any] = {"n_images": len(image_ids)}
-    for name, run, merged in (("mask", mask, agnostic["segm"]), ("box", box, agnostic["bbox"])):
-        metrics |= {
-            f"{name}_ap": _mean(run),
-            f"{name}_ap50": _mean(run, iou=0.5),
-            f"{name}_ap75": _mean(run, iou=0.75),
-            f"{name}_ap_small": _mean(run, area="small"),
-            f"{name}_ap_medium": _mean(run, area="medium"),
-            f"{name}_ap_large": _mean(run, area="large"),
-            f"{name}_ap_agnostic": _mean(merged),
-            f"{name}_ap_agnostic50": _mean(merged, iou=0.5),
-        }
-    counts = _count_instances(coco, image_ids)
-    per_class = {}
-    for k, category in enumerate(mask.params.catIds):
-        per_class[str(coco.cats[category]["name"])] = {
-            "mask_ap": _mean(mask, category=k),
-            "mask_ap50": _mean(mask, category=k, iou=0.5),
-            "box_ap": _mean(box, category=k),
-            "n_instances": counts.get(category, 0),
-        }
-    of_liaci = [c["mask_ap"] for name, c in per_class.items() if name != FREE_CLASS]
-    found = [ap for ap in of_liaci if ap is not None]
-    metrics["mask_ap_liaci"] = float(np.mean(found)) if found else None
-    return {**metrics, "per_class": per_class}
-
-
-def _run(
-    coco: COCO,
-    results: Sequence[dict[str, Any]],
-    image_ids: Sequence[int],
-    kind: Literal["segm", "bbox"],
-    *,
-    by_class: bool = True,
-) -> COCOeval:
-    # with a box present pycocotools would take its area for the area of a mask, and shift the sizes
-    other = "bbox" if kind == "segm" else "segmentation"
-    own = [{key: value for key, value in result.items() if key != other} for result in results]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        run = COCOeval(coco, _load_results(coco, own), kind)
-        run.params.imgIds = list(image_ids)
-        run.params.useCats = int(by_class)
-        run.evaluate()
-        run.accumulate()
-    return run
-
-
-def _load_results(coco: COCO, results: list[dict[str, Any]]) -> COCO:
-    if results:
-        return coco.loadRes(results)
-    nothing = COCO()  # loadRes fails on an empty list
-    nothing.dataset = {**coco.dataset, "annotations": []}
-    nothing.createIndex()
-    return nothing
-
-
-def _mean(run: COCOeval, *, iou: float | None = None, area: str = "all", category: int | None = None) -> float | None:
-    """Mean of the interpolated precision, in per cent, over what is not fixed here."""
-    # (IoU, recall, category, area, detections per image), -1 where no label counts
-    precision = run.eval["precision"][..., run.params.areaRngLbl.index(area), -1]
-    if iou is not None:
-        precision = precision[np.isclose(run.params.iouThrs, iou)]
-    if category is not None:
-        precision = precision[:, :, category]
-    precision = precision[precision > -1]
-    return float(precision.mean() * 100) if precision.size else None
-
-
-def _count_instances(coco: COCO, image_ids: Sequence[int]) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for image_id in image_ids:
-        for annotation in coco.imgToAnns[image_id]:
-            if not annotation.get("iscrowd", 0):
-                counts[annotation["category_id"]] = counts.get(annotation["category_id"], 0) + 1
-    return counts
-
-
-def _write_picture(path: Path, sample: Sample, instances: Instances) -> None:
-    """Write the picture, its labels and what was predicted side by side."""
-    truth = Instances(
-        sample.masks,
-        boxes_of_masks(sample.masks),
-        np.ones(len(sample.masks), np.float32),
-        sample.class_ids,
-        instances.class_names,
+    if depth_holes == 0:
+        return sample
+    unknown = np.random.default_rng(sample.image_id).random(sample.rgb.shape[:2]) < depth_holes
+    depth_m, relative = (
+        None if depth is None else np.where(unknown, np.float32(np.nan), depth)
+        for depth in (sample.depth_m, sample.relative_inverse_depth)
     )
-    sure = instances.filter(score_threshold=PICTURE_SCORE_THRESHOLD)
-    panels = [sample.rgb, draw_instances(sample.rgb, truth), draw_instances(sample.rgb, sure)]
-    sheet = contact_sheet(panels, 3, [sample.file_name, "labels", f"prediction >= {PICTURE_SCORE_THRESHOLD}"])
-    cv2.imwrite(str(path), sheet[..., ::-1])
+    return replace(sample, depth_m=depth_m, relative_inverse_depth=relative)
 
 
-def format_table(metrics: dict[str, Any]) -> str:
-    """What `evaluate` gives, as lines of text for a terminal."""
-
-    def cell(value: float | None) -> str:
-        return f"{'-' if value is None else f'{value:.1f}':>8}"
-
-    columns = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ap_agnostic", "ap_agnostic50")
-    lines = [" " * 18 + "".join(f"{name.removeprefix('ap_')[:7]:>8}" for name in columns)]
-    for kind in ("mask", "box"):
-        lines.append(f"{kind:<18}" + "".join(cell(metrics[f"{kind}_{name}"]) for name in columns))
-    lines.append("")
-    lines.append(f"{'class':<18}{'mask':>8}{'mask50':>8}{'box':>8}{'labels':>8}")
-    for name, c in metrics["per_class"].items():
-        row = "".join(cell(c[key]) for key in ("mask_ap", "mask_ap50", "box_ap"))
-        lines.append(f"{name:<18}{row}{c['n_instances']:>8}")
-    lines.append(f"{'mean but ' + FREE_CLASS:<18}{cell(metrics['mask_ap_liaci'])}")
-    lines.append("")
-    lines.append(
-        f"{metrics['n_images']} images, depth {metrics['depth']}, {metrics['images_per_second']:.2f} per "
-        f"second, checkpoint {metrics['checkpoint_sha256'][:12] or 'none'}"
-    )
-    return "\n".join(lines)
+def _encode(instances: Instances, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """COCO results with the category ids of the data."""
+    return [
+        {**result, "category_id": category_ids[result["category_id"] - 1]} for result in instances.to_coco(image_id)
+    ]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure a checkpoint on a split of a data set."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    """Measure a checkpoint on a split of a data set: print COCO average precision, and write a report."""
+    parser = argparse.ArgumentParser(
+        description=main.__doc__,
+        epilog="The report: report.md to read, metrics.json, results.json and labels.json for pycocotools, "
+        "precision-recall curves, and the best and the worst pictures.",
+    )
     parser.add_argument("--data", type=Path, required=True, help="YAML such as config/data/rendered.yaml")
     parser.add_argument("--split", default="val", help="name of a split in that file (default: val)")
     parser.add_argument("--checkpoint", default="tiny", help="a file, or the preset of a shipped one")
@@ -256,8 +213,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--depth-estimator", default="tiny", help="file or name: its estimates, cached or new")
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path, help="write the metrics here")
-    parser.add_argument("--pictures", type=Path, help="folder for a picture of each result")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        help="pictures that go through the network together, fewer where memory runs out (default: 1 on the CPU, else "
+        f"{GPU_BATCH_SIZE})",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=WORKERS,
+        help="threads that read and encode while the network runs (default: %(default)s)",
+    )
+    parser.add_argument("--report", type=Path, help="folder for the report, metrics.json included")
+    parser.add_argument("--json", type=Path, help="write the numbers alone to this file")
     options = parser.parse_args(arguments)
     model = SpdaSam.from_pretrained(
         options.checkpoint,
@@ -265,11 +234,34 @@ def main(arguments: list[str] | None = None) -> None:
         depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
     )
     dataset = open_split(options.data, options.split, limit=options.limit, depth_estimator=options.depth_estimator)
-    metrics = evaluate(model, dataset, options.depth, depth_holes=options.depth_holes, pictures=options.pictures)
-    print(format_table(metrics))
+    results, conditions = predict(
+        model,
+        dataset,
+        options.depth,
+        depth_holes=options.depth_holes,
+        batch_size=options.batch_size,
+        workers=options.workers,
+    )
+    runs = run_cocoeval(dataset.coco, results, dataset.image_ids)
+    metrics = {
+        **metrics_of_runs(runs),
+        **conditions,
+        "checkpoint": options.checkpoint,
+        "data": str(options.data),
+        "split": options.split,
+        "device": options.device,
+        "commit": current_commit(),
+    }
+    print(overall_table(metrics), class_table(metrics), sep="\n\n")
+    print(f"\n{metrics['n_images']} pictures, {metrics['images_per_second']:.2f} per second")
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        write_whole(options.json, (json.dumps(metrics, indent=2) + "\n").encode())
+    if options.report is not None:
+        # here, because it draws with matplotlib, which training does without
+        from training.report import write_report
+
+        print(write_report(options.report, dataset, results, runs, metrics))
 
 
 if __name__ == "__main__":

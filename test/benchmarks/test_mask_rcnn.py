@@ -22,8 +22,8 @@ from benchmarks.mask_rcnn_training import MaskRcnnTrainer, TimedRun, train_mask_
 from spda_sam_core.instances import boxes_of_masks
 from spda_sam_core.preprocess import Letterbox
 from training.batches import Batch
+from training.coco_metrics import coco_metrics
 from training.dataset import CocoRgbdDataset
-from training.evaluate import coco_metrics
 from training.train_config import load_train_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
