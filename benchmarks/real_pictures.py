@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from spda_sam_core.draw import contact_sheet, draw_instances
-from spda_sam_core.instances import Instances, boxes_of_masks
+from spda_sam_core.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam
 from training.pictures import MILLIMETRES, decode, read_depth_m
 
@@ -146,10 +146,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _as_instances(regions: list[tuple[str, NDArray[np.bool_]]]) -> Instances:
-    masks = np.stack([mask for _, mask in regions])
-    count = len(regions)
     names = tuple(name for name, _ in regions)
-    return Instances(masks, boxes_of_masks(masks), np.ones(count, np.float32), np.arange(count), names)
+    return Instances.of_labels(np.stack([mask for _, mask in regions]), np.arange(len(regions)), names)
 
 
 if __name__ == "__main__":

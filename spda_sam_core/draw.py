@@ -69,7 +69,11 @@ def colourise_depth(depth: NormalisedDepth) -> NDArray[np.uint8]:
 
 
 def contact_sheet(
-    images: Sequence[NDArray[np.uint8]], columns: int, titles: Sequence[str] | None = None
+    images: Sequence[NDArray[np.uint8]],
+    columns: int,
+    titles: Sequence[str] | None = None,
+    *,
+    longest_px: int | None = None,
 ) -> NDArray[np.uint8]:
     """Lay pictures out in rows, left to right.
 
@@ -77,6 +81,7 @@ def contact_sheet(
         images: (h, w, 3) uint8 pictures. All cells have the size of the first; others are fitted into it.
         columns: pictures in a row.
         titles: one line above each picture, or none.
+        longest_px: cells with a longer side are made smaller; None: the pictures keep their size.
 
     Returns:
         (H, W, 3) uint8.
@@ -91,6 +96,9 @@ def contact_sheet(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     height, width = images[0].shape[:2]
+    if longest_px is not None and longest_px < max(height, width):
+        shrunk = longest_px / max(height, width)
+        height, width = max(1, round(height * shrunk)), max(1, round(width * shrunk))
     head = _TITLE_PX if titles is not None else 0
     step_y, step_x = height + head + _GAP_PX, width + _GAP_PX
     sheet = np.full((rows * step_y + _GAP_PX, columns * step_x + _GAP_PX, 3), _BACKGROUND, np.uint8)

@@ -39,6 +39,24 @@ def appears_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete what processes that were killed inside `appears_whole` left in a folder."""
+    for path in folder.glob(".*.*"):
+        process = path.name.rpartition(".")[2]
+        if process.isdigit() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # it is another user's, or no process id at all
+        return True
+    return True
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file at once; it appears whole or not at all."""
     with appears_whole(path) as temporary:

@@ -73,6 +73,19 @@ class Instances:
             class_names,
         )
 
+    @classmethod
+    def of_labels(
+        cls, masks: NDArray[np.bool_], class_ids: NDArray[np.int64], class_names: tuple[str, ...]
+    ) -> Instances:
+        """What people or a renderer have labelled, each with score 1.
+
+        Args:
+            masks: (N, H, W) bool, none of them empty.
+            class_ids: (N,) int64, index into `class_names`.
+            class_names: of the data set.
+        """
+        return cls(masks, boxes_of_masks(masks), np.ones(len(masks), np.float32), class_ids, class_names)
+
     def __len__(self) -> int:
         return len(self.masks)
 

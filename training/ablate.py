@@ -22,8 +22,9 @@ from spda_sam_core.files import write_whole
 from spda_sam_core.spda_sam import SpdaSam, check_device
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
-from training.train import Trainer, train
+from training.train import train
 from training.train_config import TrainConfig, load_train_config
+from training.trainer import Trainer
 
 _TRAIN_FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -36,6 +36,11 @@ class Batch(NamedTuple):
     boxes_xyxy: list[Tensor]
     class_ids: list[Tensor]
 
+    def split(self, pieces: int) -> list[Batch]:
+        """Equal pieces in order; B must be a multiple of their number."""
+        size = len(self.image) // pieces
+        return [Batch(*(field[i * size : (i + 1) * size] for field in self)) for i in range(pieces)]
+
 
 class TrainingBatches(IterableDataset[Batch]):
     """The batches of a run from `first_step` to its end.
@@ -46,6 +51,7 @@ class TrainingBatches(IterableDataset[Batch]):
         size: S.
         first_step: step to begin at.
         depth_estimator: name or path of the estimator, loaded in the process that uses it; None: none.
+        share: which of the `batch_size` pictures of a batch to make, in this order; None: all.
     """
 
     def __init__(
@@ -56,12 +62,14 @@ class TrainingBatches(IterableDataset[Batch]):
         *,
         first_step: int,
         depth_estimator: str | None,
+        share: Sequence[int] | None = None,
     ) -> None:
         self.pictures = pictures
         self.config = config
         self.size = size
         self.first_step = first_step
         self.depth_estimator = depth_estimator
+        self.share = range(config.batch_size) if share is None else share
         self._loaded: DepthEstimator | None = None
 
     def __iter__(self) -> Iterator[Batch]:
@@ -74,9 +82,9 @@ class TrainingBatches(IterableDataset[Batch]):
             yield self.batch(step)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step."""
+        """The batch of a step, or the share of it."""
         first = step * self.config.batch_size
-        made = [self.picture(first + i) for i in range(self.config.batch_size)]
+        made = [self.picture(first + i) for i in self.share]
         stacked = (torch.from_numpy(np.stack([getattr(p, name) for p in made])) for name in Batch._fields[:3])
         listed = ([torch.from_numpy(getattr(p, name)) for p in made] for name in Batch._fields[3:])
         return Batch(*stacked, *listed)

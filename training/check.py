@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spda_sam_core.draw import colourise_depth, contact_sheet, draw_instances
-from spda_sam_core.instances import Instances, boxes_of_masks
+from spda_sam_core.instances import Instances
 from training.check_split import Job, SplitReport, check_split, job_masks, read_any_depth
 from training.coco_file import Problem
 from training.data_config import load_data_config, read_yaml, split_files, split_names
@@ -100,7 +100,7 @@ def _draw(job: Job, names: dict[int, str]) -> NDArray[np.uint8]:
     masks, categories = job_masks(job)
     class_names = tuple(dict.fromkeys(names.values()))
     classes = np.array([class_names.index(names[category]) for category in categories], np.int64)
-    labels = Instances(masks, boxes_of_masks(masks), np.ones(len(masks), np.float32), classes, class_names)
+    labels = Instances.of_labels(masks, classes, class_names)
     panels = [draw_instances(rgb, labels)]
     depth = depth_path(job.files.depth, job.image)
     if depth is not None:

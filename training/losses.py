@@ -1,7 +1,12 @@
-"""What training minimises: classes and boxes of the places, masks and predicted IoU of both decoder passes."""
+"""What training minimises: classes and boxes of the places, masks and predicted IoU of both decoder passes.
+
+Every loss is a mean over the pictures of all processes: with W of them each returns its pictures' part times W, so that
+the mean over processes, which `DistributedDataParallel` takes of gradients, is that of one process with all pictures.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +18,7 @@ from spda_sam_core.hierarchical_encoder import conv_norm_act
 from spda_sam_core.network import SpdaSamNetwork
 from spda_sam_core.semantic_prompts import STRIDES, Proposals, best_places, place_centres
 from training.assignment import Assignment, assign
+from training.distributed import gather, process_count
 
 PLACES_PER_INSTANCE = 8
 """Of the one-to-many assignment."""
@@ -62,47 +68,59 @@ class Targets:
     class_ids: list[Tensor]
 
 
-def training_losses(
-    model: SpdaSamNetwork,
-    one_to_many: OneToManyHead,
-    image: Tensor,
-    inverse_depth: Tensor,
-    depth_valid: Tensor,
-    targets: Targets,
-    *,
-    decoded: int,
-    weights: LossWeights,
-) -> dict[str, Tensor]:
-    """One forward pass with all losses.
+class TrainingLosses(nn.Module):
+    """One forward pass with all losses; a module, for `DistributedDataParallel` to wrap.
 
     Args:
         model: in training mode.
         one_to_many: its training head.
-        image: (B, 3, S, S).
-        inverse_depth: (B, 1, S, S).
-        depth_valid: (B, 1, S, S).
-        targets: what is in the pictures.
         decoded: P, places per picture whose masks are decoded; the matched ones first.
         weights: of the terms.
-
-    Returns:
-        The terms, unweighted, and `total`.
     """
-    fused = model.encode(image, inverse_depth, depth_valid)
-    pyramid = model.pyramid(fused)
-    proposals = model.proposal_head(pyramid)
-    many_logits = one_to_many(proposals.features)
-    one, many = assign_batch(proposals, many_logits, targets, model.config.input_size)
-    index, owners = choose_decoded(one, many, best_places(proposals.class_logits, decoded))
-    masks, ious = model.segment(fused, pyramid, proposals.pick(index))
-    losses = {
-        "classes": class_loss(proposals.class_logits, one, targets),
-        "classes_one_to_many": class_loss(many_logits, many, targets),
-        "boxes": 0.5 * (box_loss(proposals, one, targets) + box_loss(proposals, many, targets)),
-        **mask_losses(masks, ious, owners, targets),
-    }
-    losses["total"] = sum(losses[name] * getattr(weights, name) for name in vars(weights))  # type: ignore[assignment]
-    return losses
+
+    def __init__(
+        self, model: SpdaSamNetwork, one_to_many: OneToManyHead, *, decoded: int, weights: LossWeights
+    ) -> None:
+        super().__init__()
+        self.model, self.one_to_many = model, one_to_many
+        self.decoded, self.weights = decoded, weights
+
+    def forward(
+        self,
+        image: Tensor,
+        inverse_depth: Tensor,
+        depth_valid: Tensor,
+        targets: Targets,
+        chance: Sequence[torch.Generator],
+    ) -> dict[str, Tensor]:
+        """The losses of a batch.
+
+        Args:
+            image: (B, 3, S, S).
+            inverse_depth: (B, 1, S, S).
+            depth_valid: (B, 1, S, S).
+            targets: what is in the pictures.
+            chance: one per picture, so that it does not matter which process has which other pictures.
+
+        Returns:
+            The terms, unweighted, and `total`.
+        """
+        model = self.model
+        fused = model.encode(image, inverse_depth, depth_valid)
+        pyramid = model.pyramid(fused)
+        proposals = model.proposal_head(pyramid)
+        many_logits = self.one_to_many(proposals.features)
+        one, many = assign_batch(proposals, many_logits, targets, model.config.input_size)
+        index, owners = choose_decoded(one, many, best_places(proposals.class_logits, self.decoded), chance)
+        masks, ious = model.segment(fused, pyramid, proposals.pick(index))
+        losses = {
+            "classes": class_loss(proposals.class_logits, one, targets),
+            "classes_one_to_many": class_loss(many_logits, many, targets),
+            "boxes": 0.5 * (box_loss(proposals, one, targets) + box_loss(proposals, many, targets)),
+            **mask_losses(masks, ious, owners, targets),
+        }
+        weighted = [losses[name] * getattr(self.weights, name) for name in vars(self.weights)]
+        return {**losses, "total": sum(weighted)}  # type: ignore[dict-item]
 
 
 def assign_batch(
@@ -120,21 +138,24 @@ def assign_batch(
     return one, many
 
 
-def choose_decoded(one: list[Assignment], many: list[Assignment], best: Tensor) -> tuple[Tensor, Tensor]:
+def choose_decoded(
+    one: list[Assignment], many: list[Assignment], best: Tensor, chance: Sequence[torch.Generator]
+) -> tuple[Tensor, Tensor]:
     """Places whose masks are decoded: all one-to-one matches, then as many one-to-many ones as of the best places.
 
     Args:
         one: matches of each picture.
         many: the same, one-to-many.
         best: (B, P) the places that would be decoded when running, best first.
+        chance: one per picture.
 
     Returns:
         Places (B, P) and the instances they stand for (B, P), -1 for places that were not matched.
     """
     index, decoded = best.clone(), best.shape[1]
     owners = torch.full_like(index, -1)
-    for i, pair in enumerate(zip(one, many, strict=True)):
-        shuffled = [torch.randperm(len(a.places)).to(index.device) for a in pair]
+    for i, (*pair, generator) in enumerate(zip(one, many, chance, strict=True)):
+        shuffled = [torch.randperm(len(a.places), generator=generator).to(index.device) for a in pair]
         room = (decoded - len(shuffled[0])) // 2
         shuffled[1] = shuffled[1][: max(0, room)]
         places = torch.cat([a.places[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
@@ -142,6 +163,18 @@ def choose_decoded(one: list[Assignment], many: list[Assignment], best: Tensor) 
         index[i] = torch.cat([places, best[i]])[:decoded]
         owners[i, : len(places)] = instances
     return index, owners
+
+
+def normaliser(own: Tensor) -> Tensor:
+    """What the part of this process is divided by where a loss is per unit of something in the batch.
+
+    Args:
+        own: how much of it there is in the pictures of this process, a number.
+
+    Returns:
+        How much there is in those of all W processes, at least 1, divided by W.
+    """
+    return gather(own).sum(dim=0).clamp(min=1) / process_count()
 
 
 def class_loss(class_logits: Tensor, assignments: list[Assignment], targets: Targets) -> Tensor:
@@ -153,7 +186,7 @@ def class_loss(class_logits: Tensor, assignments: list[Assignment], targets: Tar
     # nearly all places show nothing of a class: only those that claim otherwise count
     weight = torch.where(wanted > 0, wanted, 0.75 * logits.detach().sigmoid().square())
     loss = F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum")
-    return loss / wanted.sum().clamp(min=1)
+    return loss / normaliser(wanted.sum())
 
 
 def box_loss(proposals: Proposals, assignments: list[Assignment], targets: Targets) -> Tensor:
@@ -162,7 +195,7 @@ def box_loss(proposals: Proposals, assignments: list[Assignment], targets: Targe
     true = torch.cat([boxes[a.instances] for boxes, a in zip(targets.boxes_xyxy, assignments, strict=True)])
     weight = torch.cat([a.quality for a in assignments]).float().clamp(min=0.1)
     loss = generalized_box_iou_loss(predicted.float(), true, reduction="none")
-    return (loss * weight).sum() / weight.sum().clamp(min=1)
+    return (loss * weight).sum() / normaliser(weight.sum())
 
 
 def mask_losses(
@@ -183,7 +216,7 @@ def mask_losses(
     # the share of each cell that the instance covers: the edge lies where a bilinear enlargement puts it
     truth = [F.adaptive_avg_pool2d(each.float(), masks[0].shape[-1]) for each in targets.masks]  # (M, h, h)
     wanted = torch.cat([t[owners[i, used[i]]] for i, t in enumerate(truth)])  # (A, h, h)
-    count = max(1, len(wanted))
+    count = normaliser(used.sum().float())
     terms = {"mask_bce": masks[0].new_zeros((), dtype=torch.float32)}
     terms |= {"mask_dice": terms["mask_bce"], "iou": terms["mask_bce"]}
     for logits, predicted_iou in zip(masks, ious, strict=True):

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -152,18 +151,12 @@ def _gallery(
     cells, titles = [], []
     for image_id, quality in chosen:
         sample = dataset[dataset.image_ids.index(image_id)]
-        truth = Instances(
-            sample.masks,
-            boxes_of_masks(sample.masks),
-            np.ones(len(sample.masks), np.float32),
-            sample.class_ids,
-            dataset.class_names,
-        )
+        truth = Instances.of_labels(sample.masks, sample.class_ids, dataset.class_names)
         prediction = _instances(found.get(image_id, ()), dataset, sample.rgb.shape[:2])
-        cells += [_small(sample.rgb), *(_small(draw_instances(sample.rgb, each)) for each in (truth, prediction))]
+        cells += [sample.rgb, *(draw_instances(sample.rgb, each) for each in (truth, prediction))]
         titles += [f"quality {quality:.2f}  {sample.file_name}", f"{len(truth)} labels"]
         titles.append(f"{len(prediction)} found, score >= {DRAWN_SCORE}")
-    sheet = contact_sheet(cells, 3, titles)
+    sheet = contact_sheet(cells, 3, titles, longest_px=CELL_PX)
     _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(sheet[..., ::-1]))
     return jpeg.tobytes()
 
@@ -181,11 +174,3 @@ def _instances(results: Sequence[dict[str, Any]], dataset: CocoRgbdDataset, size
         np.array([dataset.category_ids.index(result["category_id"]) for result in sure], np.int64),
         dataset.class_names,
     )
-
-
-def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    scale = CELL_PX / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    smaller: NDArray[np.uint8] = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return smaller

@@ -10,7 +10,25 @@ from typing import Any
 
 import torch
 
-from spda_sam_core.files import appears_whole
+from spda_sam_core.files import appears_whole, remove_unfinished
+
+
+def enter_folder(resume_path: Path, steps_done: int) -> None:
+    """Before a run takes its next step: make sure that it loses no other run, and tidy up after killed processes.
+
+    Args:
+        resume_path: where the run will write what it can be resumed from.
+        steps_done: 0 for a run that is new.
+
+    Raises:
+        FileExistsError: the run is new, and the folder holds one that it would write over.
+    """
+    if steps_done == 0 and resume_path.exists():
+        raise FileExistsError(
+            f"{resume_path}: an earlier run is in this folder, and would be lost: go on with it by --resume, choose "
+            f"another output, or delete {resume_path.parent}"
+        )
+    remove_unfinished(resume_path.parent)
 
 
 def save_run(path: Path, config: Any, state: dict[str, Any]) -> None:
@@ -28,6 +46,8 @@ def save_run(path: Path, config: Any, state: dict[str, Any]) -> None:
 def load_run(path: Path, config: Any, device: torch.device) -> dict[str, Any]:
     """Read what `save_run` wrote for the same configuration.
 
+    A field that the configuration did not have when the file was written counts as its default.
+
     Raises:
         FileNotFoundError: there is none.
         ValueError: it was made with another configuration.
@@ -35,7 +55,9 @@ def load_run(path: Path, config: Any, device: torch.device) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: nothing to resume: start without --resume")
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    now, then = json.loads(json.dumps(dataclasses.asdict(config))), json.loads(state["config"])
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    defaults = {f.name: f.default for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
+    then = {**defaults, **json.loads(state["config"])}
     changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
     if changed:
         raise ValueError(

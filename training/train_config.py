@@ -25,7 +25,7 @@ class TrainConfig:
         output: folder for checkpoints, TensorBoard and the finished model.
         seed: seed of initial weights, order and augmentation.
         steps: number of batches.
-        batch_size: pictures per batch.
+        batch_size: pictures per step, over all processes.
         decoded_per_image: P, masks decoded per picture.
         learning_rate: highest learning rate; it rises over `warmup_steps` and falls to 0 as a cosine.
         warmup_steps: see there.
@@ -39,6 +39,10 @@ class TrainConfig:
         loss_weights: weight of each term.
         augment: ranges of augmentation.
         init_from: checkpoint, file or name, to begin with where it fits; null: from nothing, or from the base alone.
+        accumulate: micro-batches that a step's batch is computed in, one after another: memory falls by that factor.
+            Batch normalisation and what the losses are divided by are then of the micro-batch.
+        layer_decay: share of the learning rate that each layer of the encoder keeps of the next one's, in (0, 1], see
+            `training.parameter_groups`.
     """
 
     data: str
@@ -61,6 +65,8 @@ class TrainConfig:
     loss_weights: LossWeights
     augment: AugmentConfig
     init_from: str | None = None
+    accumulate: int = 1
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         for name in (
@@ -70,9 +76,14 @@ class TrainConfig:
             "save_every",
             "validate_every",
             "n_validation",
+            "accumulate",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay {self.layer_decay} must lie in (0, 1]")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay {self.ema_decay} must lie in [0, 1)")
         check_schedule(self.learning_rate, self.warmup_steps, self.steps)

@@ -30,7 +30,7 @@ from training.depth_data import DepthBatch, DepthPictures
 from training.depth_losses import absolute_loss, aligned_residual, gradient_loss
 from training.depth_model import load_depth_model
 from training.evaluate_depth import evaluate_depth
-from training.run_files import current_commit, load_run, save_run
+from training.run_files import current_commit, enter_folder, load_run, save_run
 from training.schedule import check_schedule, learning_rate
 
 
@@ -161,7 +161,7 @@ class DepthTrainer:
         losses = self.loss(self.pictures.batch(self.step))
         if not bool(torch.isfinite(losses["total"])):
             raise FloatingPointError(
-                f"loss {float(losses['total'])} at step {self.step}: lower learning_rate {rate:.2g} and --resume"
+                f"loss {float(losses['total'])} at step {self.step}: start anew with a learning_rate below {rate:.2g}"
             )
         self.optimiser.zero_grad()
         losses["total"].backward()
@@ -217,7 +217,11 @@ def train(trainer: DepthTrainer, *, max_minutes: float | None = None) -> Path:
 
     Returns:
         The estimator's file.
+
+    Raises:
+        FileExistsError: the trainer is new, and its folder holds a run that it would write over.
     """
+    enter_folder(trainer.resume_path, trainer.step)
     config, start = trainer.config, time.monotonic()
     metrics: dict[str, float] = {}
     with (

@@ -87,6 +87,15 @@ def test_contact_sheet_fits_other_sizes_and_writes_titles() -> None:
     assert (plain[15:34, 48:88] < 50).all()
 
 
+def test_large_pictures_are_made_smaller_in_a_sheet_where_asked() -> None:
+    images = [np.full((40, 80, 3), value, np.uint8) for value in (50, 200)]
+    full, small = contact_sheet(images, 2), contact_sheet(images, 2, longest_px=20)
+    gaps = full.shape[1] - 2 * 80
+    assert small.shape[1] == 2 * 20 + gaps
+    assert (small == 200).all(axis=2).sum() == 10 * 20
+    assert np.array_equal(contact_sheet(images, 2, longest_px=80), full)
+
+
 @pytest.mark.parametrize(
     ("count", "columns", "titles", "text"),
     [(0, 2, None, "0 images in 2 columns"), (1, 0, None, "1 images in 0"), (2, 2, ["a"], "1 titles for 2")],

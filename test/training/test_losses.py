@@ -15,11 +15,11 @@ from training.losses import (
     LossWeights,
     OneToManyHead,
     Targets,
+    TrainingLosses,
     box_loss,
     choose_decoded,
     class_loss,
     mask_losses,
-    training_losses,
     true_iou,
 )
 
@@ -36,6 +36,10 @@ def targets_of(*rectangles, size=384):
     return Targets([masks], [boxes], [torch.zeros(len(rectangles), dtype=torch.int64)])
 
 
+def chance(pictures):
+    return [torch.Generator().manual_seed(i) for i in range(pictures)]
+
+
 @pytest.mark.parametrize("switched_off", [None, "use_depth", "fusion_coarse", "fusion_fine", "use_spatial_prompts"])
 def test_every_trained_parameter_gets_a_gradient(switched_off):
     torch.manual_seed(0)
@@ -48,15 +52,12 @@ def test_every_trained_parameter_gets_a_gradient(switched_off):
     head = OneToManyHead(model)
     targets = targets_of((40, 60, 200, 240), (250, 250, 330, 300))
     twice = Targets(targets.masks * 2, targets.boxes_xyxy * 2, targets.class_ids * 2)
-    losses = training_losses(
-        model,
-        head,
+    losses = TrainingLosses(model, head, decoded=3, weights=WEIGHTS)(
         torch.randn(2, 3, 384, 384),
         torch.rand(2, 1, 384, 384),
         (torch.rand(2, 1, 384, 384) > 0.3).float(),
         twice,
-        decoded=3,
-        weights=WEIGHTS,
+        chance(2),
     )
     losses["total"].backward()
     without = [
@@ -71,15 +72,12 @@ def test_pictures_without_instances_give_finite_losses():
     torch.manual_seed(0)
     model = build_network(CONFIG).train()
     empty = targets_of()
-    losses = training_losses(
-        model,
-        OneToManyHead(model),
+    losses = TrainingLosses(model, OneToManyHead(model), decoded=2, weights=WEIGHTS)(
         torch.randn(2, 3, 384, 384),
         torch.zeros(2, 1, 384, 384),
         torch.zeros(2, 1, 384, 384),
         Targets(empty.masks * 2, empty.boxes_xyxy * 2, empty.class_ids * 2),
-        decoded=2,
-        weights=WEIGHTS,
+        chance(2),
     )
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
     assert float(losses["mask_dice"]) == float(losses["boxes"]) == 0
@@ -112,13 +110,13 @@ def test_boxes_and_classes_that_are_right_cost_nothing():
 def test_matched_places_are_decoded_before_those_that_would_be_when_running():
     one = [Assignment(torch.tensor([7, 9]), torch.tensor([0, 1]), torch.ones(2))]
     many = [Assignment(torch.tensor([1, 2]), torch.tensor([1, 0]), torch.ones(2))]
-    index, owners = choose_decoded(one, many, torch.tensor([[7, 5, 6, 8]]))
+    index, owners = choose_decoded(one, many, torch.tensor([[7, 5, 6, 8]]), chance(1))
     pairs = list(zip(index[0].tolist(), owners[0].tolist(), strict=True))
     assert set(pairs[:2]) == {(7, 0), (9, 1)}
     assert pairs[2] in {(1, 1), (2, 0)}
     assert pairs[3] == (7, -1)
     nothing = [Assignment(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))]
-    index, owners = choose_decoded(nothing, nothing, torch.tensor([[4, 5]]))
+    index, owners = choose_decoded(nothing, nothing, torch.tensor([[4, 5]]), chance(1))
     assert (index.tolist(), owners.tolist()) == ([[4, 5]], [[-1, -1]])
 
 

@@ -6,8 +6,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,75 +17,17 @@ from spda_sam_core.files import file_sha256
 from spda_sam_core.network import build_network
 from spda_sam_core.weights import PUBLISHED
 from training.batches import TrainingBatches
+from training.data_config import split_files
 from training.dataset import CocoRgbdDataset
 from training.fine_tune import take_fitting_weights
 from training.moving_average import MovingAverage
 from training.schedule import learning_rate
-from training.train import Trainer, main, train
+from training.train import main, train
 from training.train_config import TrainConfig, load_train_config
+from training.trainer import Trainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = 96
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> CocoRgbdDataset:
-    """Six pictures with a red and a green square on grey; squares are near."""
-    root, rng = tmp_path / "squares", np.random.default_rng(0)
-    for name in ("rgb", "depth"):
-        (root / name).mkdir(parents=True)
-    images, annotations = [], []
-    for i in range(6):
-        bgr = np.full((72, 96, 3), 90, np.uint8)
-        depth = np.full((72, 96), 4000, np.uint16)
-        for k in range(2):
-            x, y = int(rng.integers(0, 20) + 48 * k), int(rng.integers(0, 40))
-            bgr[y : y + 26, x : x + 26] = [(20, 20, 220), (20, 220, 20)][k]
-            depth[y : y + 26, x : x + 26] = 1500
-            corners = [x, y, x + 26, y, x + 26, y + 26, x, y + 26]
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": i + 1, "category_id": k + 1, "iscrowd": 0, "area": 676,
-                 "bbox": [x, y, 26, 26], "segmentation": [corners]}
-            )  # fmt: skip
-        cv2.imwrite(str(root / "rgb" / f"{i}.png"), bgr)
-        cv2.imwrite(str(root / "depth" / f"{i}.png"), depth)
-        images.append({"id": i + 1, "file_name": f"{i}.png", "height": 72, "width": 96})
-    categories = [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}]
-    document = {"images": images, "annotations": annotations, "categories": categories}
-    (root / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
-    return CocoRgbdDataset(root, root / "annotations.json")
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    small = {
-        **dataclasses.asdict(load_model_config("tiny")),
-        "class_names": ["red", "green"],
-        "input_size": SIZE,
-        "encoder_widths": [16, 24, 32],
-        "encoder_blocks": [1, 1, 1],
-        "depth_widths": [8, 8, 8],
-        "width": 32,
-        "mlp_width": 32,
-        "attention_heads": 4,
-        "num_proposals": 6,
-    }
-    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in small.items()}
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump(listed), encoding="utf-8")
-    shipped = load_train_config(REPOSITORY / "config/train/tiny.yaml")
-    return dataclasses.replace(
-        shipped,
-        model=str(tmp_path / "model.yaml"),
-        output=str(tmp_path / "run"),
-        steps=6,
-        batch_size=3,
-        warmup_steps=2,
-        save_every=3,
-        validate_every=100,
-        bfloat16=False,
-        init_from=None,
-        augment=dataclasses.replace(shipped.augment, estimated_depth=0.0),
-    )
 
 
 def new_trainer(config: TrainConfig, dataset: CocoRgbdDataset) -> Trainer:
@@ -215,11 +155,40 @@ def test_resuming_needs_a_checkpoint_of_the_same_configuration(config: TrainConf
         new_trainer(dataclasses.replace(config, learning_rate=0.1), dataset).resume()
 
 
+def test_an_earlier_run_is_not_written_over(config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path) -> None:
+    train(new_trainer(config, dataset))
+    before = (tmp_path / "run/resume.pt").read_bytes()
+    with pytest.raises(FileExistsError, match=r"an earlier run is in this folder.* --resume.* or delete .*run"):
+        train(new_trainer(dataclasses.replace(config, seed=1), dataset))
+    assert (tmp_path / "run/resume.pt").read_bytes() == before
+
+
+def test_a_file_from_before_a_field_was_there_counts_as_its_default(
+    config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path
+) -> None:
+    new_trainer(config, dataset).save()
+    path = tmp_path / "run/resume.pt"
+    state = torch.load(path, weights_only=True)
+    before = {key: value for key, value in json.loads(state["config"]).items() if key != "accumulate"}
+    torch.save({**state, "config": json.dumps(before)}, path)
+    new_trainer(config, dataset).resume()
+    with pytest.raises(ValueError, match=r"configuration changed \(accumulate 1 -> 3\)"):
+        new_trainer(dataclasses.replace(config, accumulate=3), dataset).resume()
+
+
+@pytest.mark.parametrize("name", ["tiny", "ablation", "fine_tune"])
+def test_the_shipped_recipes_name_a_model_and_data_that_are_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    recipe = load_train_config(f"config/train/{name}.yaml")
+    load_model_config(recipe.model)
+    split_files(Path(recipe.data), "train")
+
+
 def test_a_loss_that_is_not_finite_stops_training(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
     trainer = new_trainer(config, dataset)
     with torch.no_grad():
         trainer.model.pyramid.lateral8.weight.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="at step 0: lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="at step 0: start anew with a learning_rate below"):
         trainer.run_step(next(trainer.batches(workers=0)))
 
 

@@ -338,7 +338,7 @@ def test_a_loss_that_is_not_finite_stops_training(config: DepthTrainConfig, data
     trainer = new_trainer(config, dataset)
     with torch.no_grad():
         trainer.model.head.conv3.bias.fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match="at step 0: lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="at step 0: start anew with a learning_rate below"):
         trainer.run_step()
 
 
