@@ -9,7 +9,6 @@ from pathlib import Path
 from time import monotonic
 
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from benchmarks.mask_rcnn import build_mask_rcnn
@@ -89,13 +88,7 @@ class MaskRcnnTrainer:
         """Batches from the step reached on, without end."""
         endless = dataclasses.replace(self.config, steps=ENDLESS)
         source = TrainingBatches(self.pictures, endless, self.size, first_step=self.step, depth_estimator=None)
-        if workers == 0:
-            return iter(source)
-        # spawn, not fork: a forked worker hangs in OpenCV where this process has used OpenCV's threads before
-        loader = DataLoader(
-            source, batch_size=None, num_workers=workers, prefetch_factor=4, multiprocessing_context="spawn"
-        )
-        return iter(loader)
+        return source.made_by(workers)
 
     def run_step(self, batch: Batch) -> dict[str, float]:
         """Learn from a batch; returns torchvision's losses and their sum, "total".

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from benchmarks.mask_rcnn import MaskRcnn, evaluate_mask_rcnn
 from benchmarks.mask_rcnn_training import MaskRcnnTrainer, TimedRun, train_mask_rcnn
@@ -29,7 +28,7 @@ from training.dataset import CocoRgbdDataset, Sample, open_split
 from training.evaluate import SCORE_THRESHOLD, evaluate
 from training.run_files import current_commit
 from training.train import Trainer, train
-from training.train_config import TrainConfig, load_train_config
+from training.train_config import TrainConfig, load_train_config, write_model
 
 Splits = Mapping[str, CocoRgbdDataset]
 """`train`; `val`, which training asks for and nothing is chosen by; `test`, to measure on."""
@@ -82,9 +81,7 @@ def _run_spda_sam(
     config = setup.config(peer)
     folder = setup.folder(peer)
     folder.mkdir(parents=True, exist_ok=True)
-    model = {**dataclasses.asdict(load_model_config(config.model)), **peer.model}
-    listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
-    write_whole(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False).encode())
+    write_model(folder / "model.yaml", config.model, peer.model)
     config = dataclasses.replace(config, model=str(folder / "model.yaml"))
 
     def trial(steps: int) -> float:

@@ -161,11 +161,11 @@ def rendered_frames(seed: int, n_frames: int, *, cache: Path | None = None) -> I
 
 def _render_once(seed: int, n_frames: int, cache: Path) -> Path:
     """Return a folder with rgb/, depth/ (16-bit, millimetres) and camera_matrix.json, rendered if need be."""
-    import training
-    from training.frame import render_sequence
+    from training import world
+    from training.world.frame import render_sequence
 
     digest = hashlib.sha256(f"{seed} {n_frames}".encode())
-    for module in sorted(Path(training.__file__).parent.glob("*.py")):
+    for module in sorted(Path(world.__file__).parent.glob("*.py")):
         digest.update(module.read_bytes())  # another renderer makes other pictures
     folder = cache / f"rendered_{digest.hexdigest()[:16]}"
     if folder.exists():

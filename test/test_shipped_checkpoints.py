@@ -13,8 +13,8 @@ from spda_sam_core.files import file_sha256
 from spda_sam_core.spda_sam import SpdaSam
 from training.dataset import open_split
 from training.evaluate import evaluate
-from training.frame import render_image
-from training.scene import CLASS_NAMES
+from training.world.frame import render_image
+from training.world.scene import CLASS_NAMES
 
 FOLDER = Path(__file__).resolve().parents[1] / "checkpoints"
 UNSEEN_SEED = 1001  # neither that of the training pictures nor that of the validation pictures

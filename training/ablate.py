@@ -23,7 +23,7 @@ from spda_sam_core.spda_sam import SpdaSam, check_device
 from training.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
 from training.train import train
-from training.train_config import TrainConfig, load_train_config
+from training.train_config import TrainConfig, load_train_config, write_model
 from training.trainer import Trainer
 
 _TRAIN_FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
@@ -122,9 +122,7 @@ def run(
         done: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    model = {**dataclasses.asdict(load_model_config(base.model)), **row.model}
-    listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
-    write_whole(folder / "model.yaml", yaml.safe_dump(listed, sort_keys=False).encode())
+    write_model(folder / "model.yaml", base.model, row.model)
     own = {"model": str(folder / "model.yaml"), "output": str(folder), "seed": seed}
     config = dataclasses.replace(base, **{**row.train, **own})
     trainer = Trainer(config, splits["train"], splits["val"], device)

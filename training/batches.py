@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from spda_sam_core.depth_estimator import DepthEstimator
 from training.augment import TrainingPicture, augment
@@ -80,6 +80,15 @@ class TrainingBatches(IterableDataset[Batch]):
         # the loader takes from its workers in turn, so the order of steps is kept
         for step in range(self.first_step + offset, self.config.steps, stride):
             yield self.batch(step)
+
+    def made_by(self, workers: int) -> Iterator[Batch]:
+        """The same batches in the same order, made ahead by so many processes; 0: in this one, when asked for."""
+        if workers == 0:
+            return iter(self)
+        # spawn, not fork: a forked worker hangs in OpenCV where this process has used OpenCV's threads before
+        return iter(
+            DataLoader(self, batch_size=None, num_workers=workers, prefetch_factor=4, multiprocessing_context="spawn")
+        )
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, or the share of it."""

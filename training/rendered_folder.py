@@ -17,10 +17,10 @@ from tqdm import tqdm
 from spda_sam_core.config import check_keys
 from spda_sam_core.files import write_whole
 from training.coco_file import annotation_of_mask
-from training.frame import RenderedFrame, Survey, render_image
-from training.jerlov import USUAL, WATERS
 from training.processes import in_processes
-from training.scene import CLASS_NAMES
+from training.world.frame import RenderedFrame, Survey, render_image
+from training.world.jerlov import USUAL, WATERS
+from training.world.scene import CLASS_NAMES
 
 World = Literal["stills", "survey"]
 
@@ -38,8 +38,8 @@ class Split:
         seed: of the pictures, >= 0; sequence k of a survey has the seed `seed` + k.
         n_images: number of pictures.
         world: "stills", each picture another scene, or "survey", sequences of `SEQUENCE_FRAMES` pictures.
-        water: one of `training.jerlov.WATERS`; other than "usual" for a survey only.
-        clutter_every: the last of every so many stills is a scene of `training.clutter`; 0: none is.
+        water: one of `training.world.jerlov.WATERS`; other than "usual" for a survey only.
+        clutter_every: the last of every so many stills is a scene of `training.world.clutter`; 0: none is.
     """
 
     seed: int

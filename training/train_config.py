@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from spda_sam_core.config import check_keys
+from spda_sam_core.config import check_keys, load_model_config
+from spda_sam_core.files import write_whole
 from training.augment import AugmentConfig
 from training.losses import LossWeights
 from training.schedule import check_schedule
@@ -87,6 +90,13 @@ class TrainConfig:
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay {self.ema_decay} must lie in [0, 1)")
         check_schedule(self.learning_rate, self.warmup_steps, self.steps)
+
+
+def write_model(path: Path, preset: str, changes: Mapping[str, Any]) -> None:
+    """Write the YAML of a model for `TrainConfig.model`: a preset, or another YAML, with some fields changed."""
+    model = {**dataclasses.asdict(load_model_config(preset)), **changes}
+    listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
+    write_whole(path, yaml.safe_dump(listed, sort_keys=False).encode())
 
 
 def load_train_config(path: str | Path) -> TrainConfig:

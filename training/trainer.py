@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from spda_sam_core.base import Base, load_base, load_trained_state, trained_state
 from spda_sam_core.checkpoint import save_checkpoint
@@ -112,13 +111,7 @@ class Trainer:
             depth_estimator=estimator,
             share=self.share,
         )
-        if workers == 0:
-            return iter(source)
-        # spawn, not fork: a forked worker hangs in OpenCV where this process has used OpenCV's threads before
-        loader = DataLoader(
-            source, batch_size=None, num_workers=workers, prefetch_factor=4, multiprocessing_context="spawn"
-        )
-        return iter(loader)
+        return source.made_by(workers)
 
     def run_step(self, batch: Batch) -> dict[str, float]:
         """Learn from this process's share of a batch, while the other processes learn from theirs.

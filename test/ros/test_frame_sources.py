@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-import training.frame as frame_module
+import training.world.frame as frame_module
 from spda_sam_ros import frame_sources
 from spda_sam_ros.frame_sources import SourceError, open_source, rendered_frames
 

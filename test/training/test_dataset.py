@@ -101,7 +101,7 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
 
 
 def rendered_yaml(tmp_path: Path, seed: int) -> Path:
-    from training.scene import CLASS_NAMES
+    from training.world.scene import CLASS_NAMES
 
     path = tmp_path / "rendered.yaml"
     path.write_text(

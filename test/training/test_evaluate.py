@@ -18,9 +18,9 @@ from spda_sam_core.spda_sam import SpdaSam
 from training.coco_file import annotation_of_mask
 from training.dataset import CocoRgbdDataset
 from training.evaluate import evaluate, main, predict
-from training.frame import render_image
 from training.pictures import DepthImages
-from training.scene import CLASS_NAMES
+from training.world.frame import render_image
+from training.world.scene import CLASS_NAMES
 
 TRUTH = [[(A, 0), (B, 1)], [(C, 2)]]
 FOUND = [[(A, 0, 0.9)], [(C, 2, 0.8)]]

@@ -11,10 +11,10 @@ import pytest
 from pycocotools.coco import COCO
 
 from training import rendered_folder
-from training.frame import RenderedFrame, Survey, render_image
-from training.jerlov import WATERS
 from training.rendered_folder import RenderedConfig, Split, depth_to_png, load_rendered_config, write_split
-from training.scene import CLASS_NAMES
+from training.world.frame import RenderedFrame, Survey, render_image
+from training.world.jerlov import WATERS
+from training.world.scene import CLASS_NAMES
 
 SIZE = (64, 80)
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from training.materials import (
+from training.world.materials import (
     Material,
     Piece,
     bronze,
@@ -19,7 +19,7 @@ from training.materials import (
     random_material,
     repainted,
 )
-from training.meshes import Mesh, box, cylinder, grid, lathe, merged, rotation_xyz, superquadric, tube
+from training.world.meshes import Mesh, box, cylinder, grid, lathe, merged, rotation_xyz, superquadric, tube
 
 ANODE_COLOURS = ((176, 178, 172), (205, 205, 196), (150, 152, 150), (190, 184, 168))
 GRATE_COLOURS = ((110, 110, 106), (70, 72, 74), (130, 70, 50), (150, 150, 140))

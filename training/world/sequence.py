@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from training.distractors import random_object
-from training.hull import HullSurface
-from training.materials import hull_paint
-from training.scene import Pose, Scene, SceneBuilder, camera_matrix_for, look_at
-from training.stills import DECALS, free_rotation, pick_class
-from training.water import random_camera, random_water
+from training.world.distractors import random_object
+from training.world.hull import HullSurface
+from training.world.materials import hull_paint
+from training.world.scene import Pose, Scene, SceneBuilder, camera_matrix_for, look_at
+from training.world.stills import DECALS, free_rotation, pick_class
+from training.world.water import random_camera, random_water
 
 FloatArray = NDArray[np.float64]
 

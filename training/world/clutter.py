@@ -12,12 +12,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from training.distractors import blob, random_object
-from training.materials import Material, Piece, hull_paint, random_material
-from training.meshes import Mesh, merged, rotation_xyz
-from training.scene import Pose, Scene, SceneBuilder, camera_matrix_for, pixel_ray
-from training.stills import free_rotation, sea_floor
-from training.water import Water, random_camera, random_water
+from training.world.distractors import blob, random_object
+from training.world.materials import Material, Piece, hull_paint, random_material
+from training.world.meshes import Mesh, merged, rotation_xyz
+from training.world.scene import Pose, Scene, SceneBuilder, camera_matrix_for, pixel_ray
+from training.world.stills import free_rotation, sea_floor
+from training.world.water import Water, random_camera, random_water
 
 FloatArray = NDArray[np.float64]
 

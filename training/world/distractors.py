@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from training.materials import Piece, metal, plain, random_material
-from training.meshes import (
+from training.world.materials import Piece, metal, plain, random_material
+from training.world.meshes import (
     Mesh,
     box,
     capsule,
@@ -23,7 +23,7 @@ from training.meshes import (
     superquadric,
     tube,
 )
-from training.textures import Pattern, sample
+from training.world.textures import Pattern, sample
 
 SUIT = ((22, 22, 26), (30, 34, 44), (14, 16, 20), (40, 60, 90))
 GEAR = ((200, 170, 30), (210, 60, 40), (40, 110, 190), (190, 200, 205), (90, 190, 60), (235, 235, 230))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.meshes import Mesh
-from training.textures import Pattern, any_colour, pick
+from training.world.meshes import Mesh
+from training.world.textures import Pattern, any_colour, pick
 
 FloatArray = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from training.hull import Decal, HullSurface
-from training.materials import Piece, hull_paint, random_material
-from training.meshes import rotation_xyz, superquadric
-from training.scene import Pose, SceneBuilder, camera_matrix_for, look_at
-from training.shade import Shot, World
-from training.water import attenuate, random_camera, random_water
+from training.world.hull import Decal, HullSurface
+from training.world.materials import Piece, hull_paint, random_material
+from training.world.meshes import rotation_xyz, superquadric
+from training.world.scene import Pose, SceneBuilder, camera_matrix_for, look_at
+from training.world.shade import Shot, World
+from training.world.water import attenuate, random_camera, random_water
 
 SIZE = (60, 80)
 

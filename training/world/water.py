@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.textures import varied
+from training.world.textures import varied
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from training.frame import MINIMUM_VISIBLE_PX, RenderedFrame, render_image, render_sequence
-from training.scene import CLASS_NAMES, HULL
+from training.world.frame import MINIMUM_VISIBLE_PX, RenderedFrame, render_image, render_sequence
+from training.world.scene import CLASS_NAMES, HULL
 
 SMALL = (96, 128)
 

@@ -1,8 +1,8 @@
 """A scene: what is where, the water it is in, and the camera that looks at it.
 
-World frame: that of `training.hull` (x along the ship, y down the side, z into the ship). The camera's
+World frame: that of `training.world.hull` (x along the ship, y down the side, z into the ship). The camera's
 optical frame is x right, y down, z forward (REP-103). `Scene` is a plain description that
-`training.frame` draws.
+`training.world.frame` draws.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.hull import Decal, HullSurface
-from training.hull_features import anode, bilge_keel, over_board_valve, propeller, sea_chest_grating
-from training.materials import Material, Piece
-from training.meshes import Mesh, rotation_xyz
-from training.textures import pick
-from training.water import Camera, Water
+from training.world.hull import Decal, HullSurface
+from training.world.hull_features import anode, bilge_keel, over_board_valve, propeller, sea_chest_grating
+from training.world.materials import Material, Piece
+from training.world.meshes import Mesh, rotation_xyz
+from training.world.textures import pick
+from training.world.water import Camera, Water
 
 FloatArray = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.materials import FOULING, Material
-from training.meshes import Mesh, grid
-from training.textures import Pattern, pick, sample
+from training.world.materials import FOULING, Material
+from training.world.meshes import Mesh, grid
+from training.world.textures import Pattern, pick, sample
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from training.water import Water
+from training.world.water import Water
 
 JERLOV_KD: Mapping[str, tuple[float, float, float]] = {
     "jerlov_i": (0.235, 0.043, 0.018),
@@ -25,7 +25,7 @@ JERLOV_KD: Mapping[str, tuple[float, float, float]] = {
 """Kd in 1/m at 600, 525 and 475 nm, which stand for red, green and blue."""
 
 USUAL = "usual"
-"""The water of the training pictures, as `training.water.random_water` draws it."""
+"""The water of the training pictures, as `training.world.water.random_water` draws it."""
 
 WATERS = (USUAL, *JERLOV_KD)
 
@@ -42,7 +42,7 @@ def in_water(drawn: Water, name: str) -> Water:
     has no colour, beta is Kd, and daylight E has come down one optical depth, E = exp(-Kd / mean Kd).
 
     Args:
-        drawn: what `training.water.random_water` gave.
+        drawn: what `training.world.water.random_water` gave.
         name: one of `WATERS`; "usual" gives `drawn` itself.
 
     Raises:

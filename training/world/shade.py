@@ -10,11 +10,11 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from training.hull import HullChart, draw_chart
-from training.meshes import merged
-from training.scene import Pose, Scene
-from training.textures import Pattern, sample, sample_many
-from training.water import attenuate, exp_negative
+from training.world.hull import HullChart, draw_chart
+from training.world.meshes import merged
+from training.world.scene import Pose, Scene
+from training.world.textures import Pattern, sample, sample_many
+from training.world.water import attenuate, exp_negative
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]

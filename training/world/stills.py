@@ -7,14 +7,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from training.distractors import random_object
-from training.hull import HullSurface
-from training.hull_features import propeller
-from training.materials import Material, Piece, hull_paint, random_material
-from training.meshes import Mesh, frame_towards, grid, plate, rotation_xyz
-from training.scene import Pose, Scene, SceneBuilder, camera_matrix_for, look_at, pixel_ray
-from training.textures import Pattern, pick, sample
-from training.water import random_camera, random_water
+from training.world.distractors import random_object
+from training.world.hull import HullSurface
+from training.world.hull_features import propeller
+from training.world.materials import Material, Piece, hull_paint, random_material
+from training.world.meshes import Mesh, frame_towards, grid, plate, rotation_xyz
+from training.world.scene import Pose, Scene, SceneBuilder, camera_matrix_for, look_at, pixel_ray
+from training.world.textures import Pattern, pick, sample
+from training.world.water import random_camera, random_water
 
 FloatArray = NDArray[np.float64]
 

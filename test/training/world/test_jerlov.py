@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from training.frame import Survey, render_sequence
-from training.jerlov import JERLOV_KD, in_water
-from training.water import random_water
+from training.world.frame import Survey, render_sequence
+from training.world.jerlov import JERLOV_KD, in_water
+from training.world.water import random_water
 
 SMALL = (64, 96)
 

@@ -1,8 +1,7 @@
 """One picture of the underwater world, with exact instance masks and metric depth.
 
-Picture i of seed s depends on (s, i), the size and the kind of scene alone. Map: `training.stills`, `training.clutter`
-and `training.sequence` think up a `training.scene`, `training.shade` casts rays and lights it, `training.water` adds
-water and lens, `training.rendered_folder` writes it.
+Picture i of seed s depends on (s, i), the size and the kind of scene alone. Map: `stills`, `clutter` and `sequence`
+think up a `scene`, `shade` casts rays and lights it, `water` adds water and lens.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.clutter import clutter_scene
-from training.jerlov import USUAL, in_water
-from training.scene import HULL, Pose, Scene
-from training.sequence import hull_survey
-from training.shade import Shot, World
-from training.stills import random_scene
-from training.water import develop
+from training.world.clutter import clutter_scene
+from training.world.jerlov import USUAL, in_water
+from training.world.scene import HULL, Pose, Scene
+from training.world.sequence import hull_survey
+from training.world.shade import Shot, World
+from training.world.stills import random_scene
+from training.world.water import develop
 
 MINIMUM_VISIBLE_PX = 100
 """Instances with fewer visible pixels carry no label."""
@@ -33,7 +32,7 @@ class RenderedFrame:
         rgb: (H, W, 3) uint8.
         depth_m: (H, W) float32 depth along the optical axis in metres (REP-118); NaN is unknown.
         label: (H, W) uint16; 0 is none, k is the instance of class `class_ids[k - 1]`.
-        class_ids: class of each label, 0-based index into `training.scene.CLASS_NAMES`.
+        class_ids: class of each label, 0-based index into `training.world.scene.CLASS_NAMES`.
         camera_matrix: (3, 3) float64 pinhole matrix in pixels.
     """
 
@@ -82,7 +81,7 @@ def render_image(
         seed: seed of the data set, >= 0.
         index: number of the picture, >= 0.
         size_hw: picture height and width in pixels.
-        clutter: a scene of `training.clutter` in place of one of `training.stills`.
+        clutter: a scene of `training.world.clutter` in place of one of `training.world.stills`.
 
     Returns:
         The picture with labels, depth and camera matrix.
@@ -115,7 +114,7 @@ class Survey:
         Args:
             seed: seed of the hull, its water and the camera's way.
             size_hw: picture height and width in pixels.
-            water: one of `training.jerlov.WATERS`; frames of one seed differ by it in colour alone.
+            water: one of `training.world.jerlov.WATERS`; frames of one seed differ by it in colour alone.
 
         Raises:
             ValueError: no such water.
