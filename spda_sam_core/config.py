@@ -68,7 +68,7 @@ class ModelConfig:
     encoder_blocks: tuple[int, int, int] = (0, 0, 0)
     encoder_attention_blocks: int = 0
     lora_rank: int = 0
-    decoder: Decoder = "per_prompt"
+    decoder: Decoder = "joint"
     use_depth: bool = True
     fusion_coarse: bool = True
     fusion_fine: bool = True

@@ -52,10 +52,11 @@ def sam_of(official: Path):
     return sam_model_registry["vit_b"](checkpoint=str(official)).eval()
 
 
+@pytest.mark.timeout(900)  # twice ViT-B at 1024 pixels: minutes where other work shares the cores
 def test_untrained_fusion_and_lora_leave_the_image_embedding_of_sam_bit_identical(official: Path) -> None:
     network, base = loaded(official)
     assert base == ("sam_vit_b", file_sha256(official))
-    image, depth = torch.randn(B, 3, 1024, 1024), torch.rand(B, 1, 1024, 1024)
+    image, depth = torch.randn(1, 3, 1024, 1024), torch.rand(1, 1, 1024, 1024)
     with torch.inference_mode():
         embedding = network.encode(image, depth, torch.ones_like(depth))[2]
         assert torch.equal(embedding, sam_of(official).image_encoder(image))

@@ -80,7 +80,7 @@ def test_pictures_without_instances_give_finite_losses():
         chance(2),
     )
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
-    assert float(losses["mask_dice"]) == float(losses["boxes"]) == 0
+    assert losses["mask_dice"].item() == losses["boxes"].item() == 0
 
 
 def test_masks_that_are_right_cost_nothing_and_wrong_ones_do():
