@@ -22,7 +22,7 @@ from spda_sam_core.instances import Instances
 from spda_sam_core.preprocess import Letterbox, prepare
 from training.coco_metrics import coco_metrics
 from training.dataset import CocoRgbdDataset
-from training.evaluate import SCORE_THRESHOLD
+from training.evaluate import SCORE_THRESHOLD, coco_results
 
 SAMPLED_BOXES = 128
 """Boxes per picture that the heads learn from. torchvision's 512, meant for 800-pixel pictures, make a step 1.9 times
@@ -119,6 +119,5 @@ def evaluate_mask_rcnn(model: MaskRcnn, dataset: CocoRgbdDataset) -> dict[str, A
     """Predict every picture; what `coco_metrics` gives."""
     results: list[dict[str, Any]] = []
     for i in tqdm(range(len(dataset)), desc="evaluating Mask R-CNN", unit="image"):
-        for result in model.predict(dataset.rgb(i)).to_coco(dataset.image_ids[i]):
-            results.append({**result, "category_id": dataset.category_ids[result["category_id"] - 1]})
+        results += coco_results(model.predict(dataset.rgb(i)), dataset.image_ids[i], dataset.category_ids)
     return coco_metrics(dataset.coco, results, dataset.image_ids)

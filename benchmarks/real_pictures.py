@@ -137,8 +137,9 @@ def main(arguments: list[str] | None = None) -> None:
                 drawn = [draw_instances(picture.rgb, each) for each in (labelled, found)]
                 sheet = contact_sheet([picture.rgb, *drawn], 3, [picture.name, "labelled", f"ten best, {hits} hit"])
                 cv2.imwrite(str(options.overlays / f"{picture.name}_{mode}.jpg"), sheet[..., ::-1])
-            panels += [draw_instances(np.full_like(picture.rgb, 40), each) for each in (labelled, found)]
-            titles += [f"{picture.name}: labelled", f"ten best, depth {mode}: {hits} of {len(ious)}"]
+            if options.sheet is not None:
+                panels += [draw_instances(np.full_like(picture.rgb, 40), each) for each in (labelled, found)]
+                titles += [f"{picture.name}: labelled", f"ten best, depth {mode}: {hits} of {len(ious)}"]
     for mode, (hits, count) in totals.items():
         print(f"depth {mode}: {hits} of {count} regions hit")
     if options.sheet is not None:

@@ -13,12 +13,12 @@ from torch.utils.tensorboard import SummaryWriter
 from spda_sam_core.draw import contact_sheet, draw_instances
 from spda_sam_core.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam
+from training.coco_metrics import DRAWN_SCORE
 from training.dataset import CocoRgbdDataset
 
 PICTURES = 4
 CELL_PX = 480
 """Longest side of a picture in the sheet."""
-SCORE_THRESHOLD = 0.3
 
 
 class Board:
@@ -84,10 +84,10 @@ def prediction_sheet(model: SpdaSam, dataset: CocoRgbdDataset) -> NDArray[np.uin
             [sample.rgb],
             [sample.depth_m],
             relative_inverse_depths=[sample.relative_inverse_depth],
-            score_threshold=SCORE_THRESHOLD,
+            score_threshold=DRAWN_SCORE,
             estimate_depth=False,
         )
         labels = Instances.of_labels(sample.masks, sample.class_ids, dataset.class_names)
         panels += [sample.rgb, *(draw_instances(sample.rgb, each) for each in (labels, found.instances))]
-        titles += [sample.file_name, "labels", f"prediction >= {SCORE_THRESHOLD}"]
+        titles += [sample.file_name, "labels", f"prediction >= {DRAWN_SCORE}"]
     return contact_sheet(panels, 3, titles, longest_px=CELL_PX)

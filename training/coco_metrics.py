@@ -14,6 +14,8 @@ from pycocotools.cocoeval import COCOeval
 
 FREE_CLASS = "object"
 """The one class of the rendered world that is not of LIACI."""
+DRAWN_SCORE = 0.3
+"""The node's default: what scores less is neither drawn nor counted in the quality of a picture."""
 
 
 class CocoRuns(NamedTuple):

@@ -132,7 +132,7 @@ def predict(
                 estimate_depth=depth_mode == "estimated",
             )
             for sample, prediction in zip(batch, predictions, strict=True):
-                encoding.append(pool.submit(_encode, prediction.instances, sample.image_id, dataset.category_ids))
+                encoding.append(pool.submit(coco_results, prediction.instances, sample.image_id, dataset.category_ids))
             bar.update(len(batch))
         results = [result for picture in encoding for result in picture.result()]
     return PredictedSet(
@@ -191,8 +191,8 @@ def _read(dataset: CocoRgbdDataset, depth_mode: DepthMode, depth_holes: float, i
     return replace(sample, depth_m=depth_m, relative_inverse_depth=relative)
 
 
-def _encode(instances: Instances, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """COCO results with the category ids of the data."""
+def coco_results(instances: Instances, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """What was found in a picture as COCO results, with the category ids of the data."""
     return [
         {**result, "category_id": category_ids[result["category_id"] - 1]} for result in instances.to_coco(image_id)
     ]

@@ -16,13 +16,11 @@ from pycocotools.coco import COCO
 from spda_sam_core.draw import contact_sheet, draw_instances
 from spda_sam_core.files import write_whole
 from spda_sam_core.instances import Instances, boxes_of_masks
-from training.coco_metrics import CocoRuns, picture_quality
+from training.coco_metrics import DRAWN_SCORE, CocoRuns, picture_quality
 from training.curves import draw_curves
 from training.dataset import CocoRgbdDataset
 from training.metrics_table import class_table, overall_table
 
-DRAWN_SCORE = 0.3
-"""The node's default: what scores less is neither drawn nor counted in the quality of a picture."""
 N_PICTURES = 8
 CELL_PX = 512
 """Longest side of a picture in a gallery."""
