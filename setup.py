@@ -59,9 +59,9 @@ setup(
     entry_points={
         "console_scripts": [
             "segment = spda_sam_ros.node:main",
-            "camera = spda_sam_ros.camera:main",
-            "recorder = spda_sam_ros.recorder:main",
-            "demo = spda_sam_ros.demo:main",
+            "camera = spda_sam_ros.demo.camera:main",
+            "recorder = spda_sam_ros.demo.recorder:main",
+            "demo = spda_sam_ros.demo.__main__:main",
         ]
     },
 )

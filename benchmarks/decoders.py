@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import median_ms
-from spda_sam_core.checkpoint import load_checkpoint
-from spda_sam_core.network import SpdaSamNetwork, build_network
+from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.spda_sam import SpdaSam
-from training.dataset import open_split
+from spda_sam_core.weights.checkpoint import load_checkpoint
+from training.data.dataset import open_split
 from training.evaluate import evaluate
 
 Variant = tuple[str, int]

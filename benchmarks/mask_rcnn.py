@@ -18,11 +18,11 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from tqdm import tqdm
 
-from spda_sam_core.instances import Instances
 from spda_sam_core.preprocess import Letterbox, prepare
-from training.coco_metrics import coco_metrics
-from training.dataset import CocoRgbdDataset
+from spda_sam_core.results.instances import Instances
+from training.data.dataset import CocoRgbdDataset
 from training.evaluate import SCORE_THRESHOLD, coco_results
+from training.measuring.coco_metrics import coco_metrics
 
 SAMPLED_BOXES = 128
 """Boxes per picture that the heads learn from. torchvision's 512, meant for 800-pixel pictures, make a step 1.9 times

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from benchmarks.mask_rcnn import build_mask_rcnn
 from spda_sam_core.config import load_model_config
-from training.batches import Batch, TrainingBatches
-from training.dataset import CocoRgbdDataset
-from training.run_files import load_run, save_run
-from training.schedule import check_schedule, learning_rate
-from training.train_config import TrainConfig
+from training.data.batches import Batch, TrainingBatches
+from training.data.dataset import CocoRgbdDataset
+from training.learning.run_files import load_run, save_run
+from training.learning.schedule import check_schedule, learning_rate
+from training.learning.train_config import TrainConfig
 
 ENDLESS = 2**31
 """More steps than any run has."""

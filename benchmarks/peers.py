@@ -21,14 +21,14 @@ from benchmarks.mask_rcnn_training import MaskRcnnTrainer, TimedRun, train_mask_
 from benchmarks.peers_setup import Peer, Setup, check_minutes, load_setup, planned_steps
 from benchmarks.timing import median_ms
 from spda_sam_core.config import load_model_config
-from spda_sam_core.files import write_safetensors, write_whole
-from spda_sam_core.instances import Instances
+from spda_sam_core.results.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam, check_device
-from training.dataset import CocoRgbdDataset, Sample, open_split
+from spda_sam_core.weights.files import write_safetensors, write_whole
+from training.data.dataset import CocoRgbdDataset, Sample, open_split
 from training.evaluate import SCORE_THRESHOLD, evaluate
-from training.run_files import current_commit
+from training.learning.run_files import current_commit
+from training.learning.train_config import TrainConfig, load_train_config, write_model
 from training.train import Trainer, train
-from training.train_config import TrainConfig, load_train_config, write_model
 
 Splits = Mapping[str, CocoRgbdDataset]
 """`train`; `val`, which training asks for and nothing is chosen by; `test`, to measure on."""

@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 import yaml
 
 from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict, refuse_unknown_keys
-from spda_sam_core.files import write_whole
-from training.train_config import TrainConfig, load_train_config
+from spda_sam_core.weights.files import write_whole
+from training.learning.train_config import TrainConfig, load_train_config
 
 Kind = Literal["spda_sam", "mask_rcnn"]
 TRIAL_STEPS = (10, 40)

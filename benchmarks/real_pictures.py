@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from spda_sam_core.draw import contact_sheet, draw_instances
-from spda_sam_core.instances import Instances
+from spda_sam_core.results.draw import contact_sheet, draw_instances
+from spda_sam_core.results.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam
-from training.pictures import MILLIMETRES, decode, read_depth_m
+from training.data.pictures import MILLIMETRES, decode, read_depth_m
 
 SUIM_COLOURS = {"diver": (0, 0, 255), "wreck": (0, 255, 255), "robot": (255, 0, 0), "fish": (255, 255, 0)}
 """R, G, B of the classes whose regions stand for instances."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spda_sam_core.depth import NormalisedDepth
+from spda_sam_core.depth.normalisation import NormalisedDepth
 
 IMAGE_MEAN: NDArray[np.float32] = np.array([123.675, 116.28, 103.53], np.float32)
 """Mean of ImageNet, R G B in 0..255, as SAM uses it."""

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spda_sam_core.checkpoint import load_checkpoint
-from spda_sam_core.depth import NormalisedDepth, normalise_depth, normalise_inverse_depth
-from spda_sam_core.instances import Instances
-from spda_sam_core.network import SpdaSamNetwork
-from spda_sam_core.postprocess import postprocess
+from spda_sam_core.depth.normalisation import NormalisedDepth, normalise_depth, normalise_inverse_depth
+from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.preprocess import Letterbox, check_depth, check_rgb, prepare
+from spda_sam_core.results.instances import Instances
+from spda_sam_core.results.postprocess import postprocess
+from spda_sam_core.weights.checkpoint import load_checkpoint
 
 DepthSource = Literal["sensor", "relative", "estimated", "none"]
 
@@ -88,7 +88,7 @@ class SpdaSam:
         estimator: EstimatesDepth | None = None
         if depth_estimator is not None:
             # here, because it brings transformers along, which costs seconds
-            from spda_sam_core.depth_estimator import DepthEstimator
+            from spda_sam_core.depth.estimators import DepthEstimator
 
             estimator = DepthEstimator.from_pretrained(depth_estimator, device)
         return cls(network, depth_estimator=estimator, checkpoint_sha256=info.sha256)

@@ -7,13 +7,11 @@ In the order in which a frame meets them:
     inputs           subscriptions: image, depth, calibration
     worker           one slot, one thread: the newest frame wins
     pairing          which depth belongs to the image
-    image_msgs       image messages <-> arrays
-    depth_msgs       depth messages -> metres
+    messages         messages <-> arrays, metres and instances
     segmenter        one frame: decode, pair, predict, filter
-    geometry         masks and depth -> points in the optical frame
-    result_msgs      instances -> label image and detections
-    outputs          publishers of all that
+    outputs          publishers of results
     node_statistics  counts, rates and latencies
     diagnostics      counts and state -> /diagnostics
     node             the lifecycle node, which wires these
+    demo             camera, node and recorder, to see it work
 """

@@ -9,7 +9,8 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from spda_sam_ros.geometry import Pinhole
+from spda_sam_core.results.metric import Pinhole
+from spda_sam_ros.messages.camera_info import pinhole_of
 from spda_sam_ros.node_statistics import NodeStatistics
 from spda_sam_ros.pairing import DepthPairing, stamp_to_ns
 from spda_sam_ros.parameters import Settings
@@ -76,7 +77,7 @@ class Inputs:
             ValueError: a calibration that does not serve.
         """
         info = self._camera_info
-        return None if info is None else Pinhole.from_camera_info(info, size_hw)
+        return None if info is None else pinhole_of(info, size_hw)
 
     def destroy(self) -> None:
         """Unsubscribe."""

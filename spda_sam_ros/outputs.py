@@ -11,12 +11,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from spda_sam_core.draw import colourise_depth, draw_instances
-from spda_sam_ros.geometry import Pinhole
-from spda_sam_ros.image_msgs import encode_image
+from spda_sam_core.results.draw import colourise_depth, draw_instances
+from spda_sam_core.results.metric import Pinhole
+from spda_sam_ros.messages.image import encode_image
+from spda_sam_ros.messages.results import detections_message, label_info_message, label_message
 from spda_sam_ros.pairing import stamp_to_ns
 from spda_sam_ros.qos import endpoint_options, result_qos
-from spda_sam_ros.result_msgs import detections_message, label_info_message, label_message
 from spda_sam_ros.segmenter import Segmented
 
 

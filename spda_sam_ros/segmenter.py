@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from spda_sam_core.instances import Instances
-from spda_sam_ros.depth_msgs import decode_compressed_depth, decode_depth
-from spda_sam_ros.image_msgs import ImageMessageError, decode_compressed_image, decode_image
+from spda_sam_core.results.instances import Instances
+from spda_sam_ros.messages.depth import decode_compressed_depth, decode_depth
+from spda_sam_ros.messages.image import ImageMessageError, decode_compressed_image, decode_image
 from spda_sam_ros.pairing import DepthPairing, NoDepth, stamp_to_ns
 from spda_sam_ros.parameters import Settings
 

@@ -46,7 +46,7 @@ def violations(package, source):
         ("spda_sam_core", "import importlib\nimportlib.import_module('training.render')", ["training"]),
         ("spda_sam_core", "from std_srvs.srv import SetBool\nfrom . import model", ["std_srvs"]),
         ("training", "from spda_sam_ros import node\nfrom spda_sam_core import model", ["spda_sam_ros"]),
-        ("training", "import spda_sam_core.depth as training_depth", []),
+        ("training", "import spda_sam_core.depth.normalisation as training_depth", []),
     ],
 )
 def test_the_check_sees_imports_wherever_they_stand(package, source, expected):
@@ -70,7 +70,7 @@ class NoRos:
             raise ImportError(name)
 sys.meta_path.insert(0, NoRos())
 import pkgutil, spda_sam_core
-for module in pkgutil.iter_modules(spda_sam_core.__path__, "spda_sam_core."):
+for module in pkgutil.walk_packages(spda_sam_core.__path__, "spda_sam_core."):
     __import__(module.name)
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 import yaml
 
-from spda_sam_core.base import count_weights
 from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict, refuse_unknown_keys
-from spda_sam_core.files import write_whole
 from spda_sam_core.spda_sam import SpdaSam, check_device
-from training.dataset import CocoRgbdDataset, open_split
+from spda_sam_core.weights.files import write_whole
+from spda_sam_core.weights.official_weights import count_weights
+from training.data.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
+from training.learning.train_config import TrainConfig, load_train_config, write_model
+from training.learning.trainer import Trainer
 from training.train import train
-from training.train_config import TrainConfig, load_train_config, write_model
-from training.trainer import Trainer
 
 _TRAIN_FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
 

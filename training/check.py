@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spda_sam_core.draw import colourise_depth, contact_sheet, draw_instances
-from spda_sam_core.instances import Instances
-from training.check_split import Job, SplitReport, check_split, job_masks, read_any_depth
-from training.coco_file import Problem
-from training.data_config import load_data_config, read_yaml, split_files, split_names
-from training.depth_cache import cache_folder
-from training.pictures import depth_path, inside, read_rgb
+from spda_sam_core.results.draw import colourise_depth, contact_sheet, draw_instances
+from spda_sam_core.results.instances import Instances
+from training.data.check_split import Job, SplitReport, check_split, job_masks, read_any_depth
+from training.data.coco_file import Problem
+from training.data.data_config import load_data_config, read_yaml, split_files, split_names
+from training.data.depth_cache import cache_folder
+from training.data.pictures import depth_path, inside, read_rgb
 
 SAMPLES_PER_SPLIT = 8
 CELL_WIDTH_PX = 480
@@ -52,7 +52,7 @@ def check(data: Path, *, workers: int) -> dict[str, SplitReport]:
         try:
             if kind in ("cityscapes", "kitti"):
                 # here, because only these need it
-                from training.instance_images import convert_split
+                from training.data.instance_images import convert_split
 
                 convert_split(load_data_config(data), split, workers=workers)
             files = split_files(data, split)

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spda_sam_core.depth_estimator import DepthEstimator
-from training.dataset import CocoRgbdDataset, open_split
-from training.depth_cache import begin_cache, write_cached
+from spda_sam_core.depth.estimators import DepthEstimator
+from training.data.dataset import CocoRgbdDataset, open_split
+from training.data.depth_cache import begin_cache, write_cached
 
 Estimate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from spda_sam_core.files import write_whole
-from spda_sam_core.instances import Instances
+from spda_sam_core.results.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam
-from training.coco_metrics import coco_metrics, metrics_of_runs, run_cocoeval
-from training.dataset import CocoRgbdDataset, Sample, open_split
-from training.metrics_table import class_table, overall_table
-from training.run_files import current_commit
+from spda_sam_core.weights.files import write_whole
+from training.data.dataset import CocoRgbdDataset, Sample, open_split
+from training.learning.run_files import current_commit
+from training.measuring.coco_metrics import coco_metrics, metrics_of_runs, run_cocoeval
+from training.measuring.metrics_table import class_table, overall_table
 
 DepthMode = Literal["true", "estimated", "none"]
 
@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> None:
         write_whole(options.json, (json.dumps(metrics, indent=2) + "\n").encode())
     if options.report is not None:
         # here, because it draws with matplotlib, which training does without
-        from training.report import write_report
+        from training.measuring.report import write_report
 
         print(write_report(options.report, dataset, results, runs, metrics))
 

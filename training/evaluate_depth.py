@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from tqdm import tqdm
 
-from spda_sam_core.depth import normalise_depth, normalise_inverse_depth
-from spda_sam_core.depth_estimator import DepthEstimator
-from training.dataset import CocoRgbdDataset, open_split
+from spda_sam_core.depth.estimators import DepthEstimator
+from spda_sam_core.depth.normalisation import normalise_depth, normalise_inverse_depth
+from training.data.dataset import CocoRgbdDataset, open_split
 
 MINIMUM_KNOWN = 0.02
 """Pictures with a smaller share of known depth are left out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from training.rendered_folder import load_rendered_config, write_split
+from training.data.rendered_folder import load_rendered_config, write_split
 
 
 def main(arguments: list[str] | None = None) -> None:

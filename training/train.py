@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from spda_sam_core.base import count_weights
-from spda_sam_core.depth_estimator import DepthEstimator
-from training.board import Board, average_precisions
-from training.dataset import open_split
-from training.distributed import first_decides, is_first, joined_processes, one_after_another, wait_for_all
-from training.run_files import enter_folder
-from training.train_config import load_train_config
-from training.trainer import Trainer
+from spda_sam_core.depth.estimators import DepthEstimator
+from spda_sam_core.weights.official_weights import count_weights
+from training.data.dataset import open_split
+from training.learning.board import Board, average_precisions
+from training.learning.distributed import first_decides, is_first, joined_processes, one_after_another, wait_for_all
+from training.learning.run_files import enter_folder
+from training.learning.train_config import load_train_config
+from training.learning.trainer import Trainer
 
 
 def train(trainer: Trainer, *, workers: int = 0, max_minutes: float | None = None) -> Path:

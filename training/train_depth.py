@@ -3,7 +3,8 @@
 python -m training.train_depth --config config/train/depth_tiny.yaml
 
 Step i sees the same pictures whether or not training was interrupted: order and augmentation follow from
-(seed, i). `training.depth_data` makes batches, `training.depth_losses` compares, `training.depth_model` builds.
+(seed, i). `training.data.depth_data` makes batches, `training.learning.depth_losses` compares,
+`training.learning.depth_model` builds.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from tqdm import tqdm
 from transformers import DepthAnythingForDepthEstimation
 
 from spda_sam_core.config import check_keys
-from spda_sam_core.depth_estimator import DepthEstimator, DepthInput, save_depth_checkpoint
-from training.dataset import CocoRgbdDataset, open_split
-from training.depth_data import DepthBatch, DepthPictures
-from training.depth_losses import absolute_loss, aligned_residual, gradient_loss
-from training.depth_model import load_depth_model
+from spda_sam_core.depth.estimators import DepthEstimator, DepthInput, save_depth_checkpoint
+from training.data.dataset import CocoRgbdDataset, open_split
+from training.data.depth_data import DepthBatch, DepthPictures
 from training.evaluate_depth import evaluate_depth
-from training.run_files import current_commit, enter_folder, load_run, save_run
-from training.schedule import check_schedule, learning_rate
+from training.learning.depth_losses import absolute_loss, aligned_residual, gradient_loss
+from training.learning.depth_model import load_depth_model
+from training.learning.run_files import current_commit, enter_folder, load_run, save_run
+from training.learning.schedule import check_schedule, learning_rate
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from torchvision.ops import roi_align
 from benchmarks import mask_rcnn_training
 from benchmarks.mask_rcnn import MaskRcnn, to_instances
 from benchmarks.mask_rcnn_training import MaskRcnnTrainer, TimedRun, train_mask_rcnn
-from spda_sam_core.instances import boxes_of_masks
 from spda_sam_core.preprocess import Letterbox
-from training.batches import Batch
-from training.coco_metrics import coco_metrics
-from training.dataset import CocoRgbdDataset
-from training.train_config import load_train_config
+from spda_sam_core.results.instances import boxes_of_masks
+from training.data.batches import Batch
+from training.data.dataset import CocoRgbdDataset
+from training.learning.train_config import load_train_config
+from training.measuring.coco_metrics import coco_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from spda_sam_core.depth import NormalisedDepth, normalise_depth
+from spda_sam_core.depth.normalisation import NormalisedDepth, normalise_depth
 from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, Letterbox, prepare
 
 SIZES = [(480, 640), (640, 480), (384, 384), (1080, 1920), (123, 457), (7, 5000)]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from spda_sam_core.checkpoint import save_checkpoint
 from spda_sam_core.config import load_model_config
-from spda_sam_core.depth import normalise_depth, normalise_inverse_depth
-from spda_sam_core.files import CheckpointError, file_sha256
-from spda_sam_core.network import SpdaSamNetwork, build_network
-from spda_sam_core.postprocess import postprocess
+from spda_sam_core.depth.normalisation import normalise_depth, normalise_inverse_depth
+from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.preprocess import Letterbox, prepare
+from spda_sam_core.results.postprocess import postprocess
 from spda_sam_core.spda_sam import Prediction, SpdaSam, check_device
+from spda_sam_core.weights.checkpoint import save_checkpoint
+from spda_sam_core.weights.files import CheckpointError, file_sha256
 
 
 class Ramp:

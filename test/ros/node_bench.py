@@ -24,7 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
-from spda_sam_ros import demo
+from spda_sam_ros.demo import __main__ as demo
 
 DEADLINE_S = 60.0
 FRAME_ID = "camera_optical_frame"

@@ -6,7 +6,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_bench import picture
 
-from spda_sam_core.files import read_header
+from spda_sam_core.weights.files import read_header
 
 
 def image_only(header):

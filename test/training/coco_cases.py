@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from pycocotools.coco import COCO
 
-from spda_sam_core.instances import Instances, boxes_of_masks
+from spda_sam_core.results.instances import Instances, boxes_of_masks
 from spda_sam_core.spda_sam import Prediction
-from training.dataset import CocoRgbdDataset
+from training.data.dataset import CocoRgbdDataset
 
 NAMES = ("anode", "hull", "object")
 SIZE = (240, 320)

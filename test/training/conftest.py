@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from spda_sam_core.config import load_model_config
-from training.dataset import CocoRgbdDataset
-from training.train_config import TrainConfig, load_train_config
+from training.data.dataset import CocoRgbdDataset
+from training.learning.train_config import TrainConfig, load_train_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = 96

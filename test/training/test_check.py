@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from spda_sam_core.instances import encode_rle
+from spda_sam_core.results.instances import encode_rle
 from training.check import check, main
-from training.dataset import open_split
-from training.depth_cache import begin_cache, cached_file, write_cached
+from training.data.dataset import open_split
+from training.data.depth_cache import begin_cache, cached_file, write_cached
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = (40, 60)

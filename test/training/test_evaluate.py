@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from coco_cases import SIZE, A, B, C, Oracle, write_folder
 
-from spda_sam_core.checkpoint import save_checkpoint
 from spda_sam_core.config import load_model_config
-from spda_sam_core.files import file_sha256
-from spda_sam_core.network import build_network
+from spda_sam_core.network.network import build_network
 from spda_sam_core.spda_sam import SpdaSam
-from training.coco_file import annotation_of_mask
-from training.dataset import CocoRgbdDataset
+from spda_sam_core.weights.checkpoint import save_checkpoint
+from spda_sam_core.weights.files import file_sha256
+from training.data.coco_file import annotation_of_mask
+from training.data.dataset import CocoRgbdDataset
+from training.data.pictures import DepthImages
 from training.evaluate import evaluate, main, predict
-from training.pictures import DepthImages
 from training.world.frame import render_image
 from training.world.scene import CLASS_NAMES
 

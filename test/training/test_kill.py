@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from spda_sam_core.checkpoint import load_checkpoint
-from spda_sam_core.files import appears_whole, remove_unfinished
-from training.dataset import CocoRgbdDataset
+from spda_sam_core.weights.checkpoint import load_checkpoint
+from spda_sam_core.weights.files import appears_whole, remove_unfinished
+from training.data.dataset import CocoRgbdDataset
+from training.learning.train_config import TrainConfig, load_train_config
+from training.learning.trainer import Trainer
 from training.train import train
-from training.train_config import TrainConfig, load_train_config
-from training.trainer import Trainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

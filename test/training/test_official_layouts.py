@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from training.data_config import load_data_config, split_names
-from training.dataset import open_split
+from training.data.data_config import load_data_config, split_names
+from training.data.dataset import open_split
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config/data"
 SIZE = (24, 32)

@@ -11,20 +11,20 @@ import torch
 import yaml
 from segment_anything import sam_model_registry
 
-from spda_sam_core.checkpoint import load_checkpoint
 from spda_sam_core.config import load_model_config
-from spda_sam_core.files import file_sha256
-from spda_sam_core.network import build_network
-from spda_sam_core.weights import PUBLISHED
-from training.batches import TrainingBatches
-from training.data_config import split_files
-from training.dataset import CocoRgbdDataset
-from training.fine_tune import take_fitting_weights
-from training.moving_average import MovingAverage
-from training.schedule import learning_rate
+from spda_sam_core.network.network import build_network
+from spda_sam_core.weights.checkpoint import load_checkpoint
+from spda_sam_core.weights.download import PUBLISHED
+from spda_sam_core.weights.files import file_sha256
+from training.data.batches import TrainingBatches
+from training.data.data_config import split_files
+from training.data.dataset import CocoRgbdDataset
+from training.learning.fine_tune import take_fitting_weights
+from training.learning.moving_average import MovingAverage
+from training.learning.schedule import learning_rate
+from training.learning.train_config import TrainConfig, load_train_config
+from training.learning.trainer import Trainer
 from training.train import main, train
-from training.train_config import TrainConfig, load_train_config
-from training.trainer import Trainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = 96

@@ -12,13 +12,13 @@ import pytest
 import torch
 import yaml
 
-from spda_sam_core.depth_estimator import DepthEstimator
-from spda_sam_core.files import read_header
-from training.dataset import CocoRgbdDataset
-from training.depth_data import DepthPictures, augment
-from training.depth_losses import absolute_loss, aligned_residual, gradient_loss, median_and_deviation
-from training.depth_model import load_depth_model, sine_positions
+from spda_sam_core.depth.estimators import DepthEstimator
+from spda_sam_core.weights.files import read_header
+from training.data.dataset import CocoRgbdDataset
+from training.data.depth_data import DepthPictures, augment
 from training.evaluate_depth import constant, depth_metrics, evaluate_depth, vertical_gradient
+from training.learning.depth_losses import absolute_loss, aligned_residual, gradient_loss, median_and_deviation
+from training.learning.depth_model import load_depth_model, sine_positions
 from training.train_depth import DepthTrainConfig, DepthTrainer, load_train_config, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]

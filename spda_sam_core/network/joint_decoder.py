@@ -1,0 +1,141 @@
+"""Joint decoding: the prompts of all P instances in one two-way pass over one image embedding.
+
+SAM repeats embedding, attention and upscaling for every prompt. Here the image side of SAM's decoder runs once per
+image, so that its cost grows far less with P; the weights are SAM's own. What tells the instances apart, since no dense
+prompt can be added to an embedding that all share (ours, not the paper's):
+
+- tokens attend to each other within an instance only, as in SAM;
+- a bias on attention between an instance's tokens and the places of the image, read from its dense prompt (a soft
+  form of Mask2Former's masked attention, Cheng et al., CVPR 2022);
+- a mask term that is a product of a kernel from the mask token with the dense prompt (as CondInst's relative
+  coordinates, Tian et al., ECCV 2020);
+- in pass 2 a share of the mask of pass 1, how much says the mask token.
+
+The last three begin at zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from segment_anything.modeling.transformer import Attention
+from torch import Tensor
+from torch.nn import functional as F
+
+from spda_sam_core.config import ModelConfig
+from spda_sam_core.network.decoder import DecodedMasks, SelfPromptedDecoder
+from spda_sam_core.network.fusion import zero_linear
+
+
+class JointDecoder(SelfPromptedDecoder):
+    """All prompts of an image in one pass of SAM's two-way transformer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        layers = len(self.mask_decoder.transformer.layers)
+        # token to image in every layer and once at the end, image to token in every layer
+        self.biases = zero_linear(config.dense_width, (2 * layers + 1) * config.attention_heads)
+        self.place_kernel = zero_linear(config.width, config.dense_width)
+        self.keep = zero_linear(config.width, 1) if config.use_spatial_prompts else None
+        self.heads = config.attention_heads
+
+    def forward(
+        self,
+        image_embedding: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        edges: Tensor,
+        drawn_before: Tensor | None = None,
+    ) -> DecodedMasks:
+        """Decode one mask for each prompt.
+
+        Args:
+            image_embedding: (B, D, G, G).
+            image_pe: (1, D, G, G).
+            sparse: (B, P, T, D) prompt tokens.
+            dense: (B, P, X, G, G), X being `ModelConfig.dense_width`.
+            edges: (B, D/8, 4G, 4G) of `edges`.
+            drawn_before: (B, P, 4G, 4G) mask logits of pass 1, of which a share is kept.
+        """
+        decoder = self.mask_decoder
+        b, p, _, d = sparse.shape
+        g = image_embedding.shape[-1]
+        tokens, keys = self._attend_both_ways(image_embedding, image_pe, sparse, dense)  # (B*P, 1+M+T, D), (B, G*G, D)
+        upscaled = decoder.output_upscaling(keys.transpose(1, 2).reshape(b, d, g, g))  # (B, D/8, 4G, 4G)
+        mask_tokens = tokens[:, 1].reshape(b, p, d)
+        kernels = decoder.output_hypernetworks_mlps[0](mask_tokens)  # (B, P, D/8)
+        drawn = (kernels @ (upscaled + edges).flatten(2)).reshape(b, p, 4 * g, 4 * g)
+        placed = self.place_kernel(mask_tokens)[:, :, None] @ dense.flatten(3)  # (B, P, 1, G*G)
+        drawn = drawn + F.interpolate(
+            placed.reshape(b, p, g, g), scale_factor=4.0, mode="bilinear", align_corners=False
+        )
+        if drawn_before is not None:
+            assert self.keep is not None
+            drawn = drawn + self.keep(mask_tokens)[..., None] * drawn_before
+        predicted_iou = decoder.iou_prediction_head(tokens[:, 0])[:, 0].reshape(b, p)
+        return DecodedMasks(drawn, predicted_iou)
+
+    def _attend_both_ways(
+        self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """SAM's `TwoWayTransformer.forward` with one image for many prompts: tokens (B*P, n, D), image (B, G*G, D)."""
+        transformer = self.mask_decoder.transformer
+        b, p = sparse.shape[:2]
+        prompts = self.add_output_tokens(sparse)  # (B*P, n, D)
+        n = prompts.shape[1]
+        biases = self._attention_biases(dense, n)
+
+        def of_image(tokens: Tensor) -> Tensor:  # (B*P, n, D) to (B, P*n, D)
+            return tokens.reshape(b, p * n, -1)
+
+        def of_prompt(tokens: Tensor) -> Tensor:  # (B, P*n, D) to (B*P, n, D)
+            return tokens.reshape(b * p, n, -1)
+
+        tokens, prompts_of_image = prompts, of_image(prompts)
+        keys, key_pe = (x.flatten(2).transpose(1, 2) for x in (image_embedding, image_pe))  # (B, G*G, D), (1, G*G, D)
+        for layer in transformer.layers:
+            if layer.skip_first_layer_pe:
+                tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
+            else:
+                placed = tokens + prompts
+                tokens = tokens + layer.self_attn(q=placed, k=placed, v=tokens)
+            queries = of_image(layer.norm1(tokens))
+            queries = queries + _attend(
+                layer.cross_attn_token_to_image, queries + prompts_of_image, keys + key_pe, keys, next(biases)
+            )
+            queries = layer.norm2(queries)
+            queries = layer.norm3(queries + layer.mlp(queries))
+            keys = keys + _attend(
+                layer.cross_attn_image_to_token,
+                keys + key_pe,
+                queries + prompts_of_image,
+                queries,
+                next(biases).transpose(2, 3),
+            )
+            keys = layer.norm4(keys)
+            tokens = of_prompt(queries)
+        queries = of_image(tokens)
+        queries = queries + _attend(
+            transformer.final_attn_token_to_image, queries + prompts_of_image, keys + key_pe, keys, next(biases)
+        )
+        return of_prompt(transformer.norm_final_attn(queries)), keys
+
+    def _attention_biases(self, dense: Tensor, n: int) -> Iterator[Tensor]:
+        """For each cross-attention in turn (B, heads, P*n, G*G): all n tokens of an instance share its bias."""
+        b, p = dense.shape[:2]
+        places = dense.flatten(3).transpose(2, 3)  # (B, P, G*G, X)
+        all_biases = self.biases(places).permute(0, 3, 1, 2)  # (B, layers * heads, P, G*G)
+        for bias in all_biases.split(self.heads, dim=1):
+            yield bias[:, :, :, None].expand(-1, -1, -1, n, -1).reshape(b, self.heads, p * n, -1)
+
+
+def _attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """SAM's attention layer with a bias (B, heads, queries, keys) on its logits."""
+    q, k, v = attention.q_proj(q), attention.k_proj(k), attention.v_proj(v)
+    q, k, v = (attention._separate_heads(x, attention.num_heads) for x in (q, k, v))  # (B, heads, tokens, D / heads)
+    logits = q @ k.transpose(2, 3) / math.sqrt(q.shape[3]) + bias
+    mixed: Tensor = attention.out_proj(attention._recombine_heads(torch.softmax(logits, dim=3) @ v))
+    return mixed

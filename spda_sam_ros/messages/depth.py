@@ -1,0 +1,76 @@
+"""Depth from messages: units come from the encoding (REP-118), never from a guess."""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from spda_sam_ros.messages.image import ImageMessageError, decode_buffer, read_pixels
+
+_MM_TO_M = np.float32(1e-3)
+_CONFIG_HEADER = struct.Struct("<iff")
+
+
+def decode_depth(message: Image) -> NDArray[np.float32]:
+    """Read depth along the optical axis.
+
+    Args:
+        message: 32FC1 (metres) or 16UC1 (millimetres).
+
+    Returns:
+        (H, W) float32 metres; NaN where unknown (0, negative, NaN or inf in the message).
+
+    Raises:
+        ImageMessageError: another encoding, zero size, too little data, or a step that does not fit.
+    """
+    encoding = message.encoding.upper()
+    if encoding == "32FC1":
+        return _unknown_as_nan(read_pixels(message, np.float32, 1))
+    if encoding == "16UC1":
+        return _unknown_as_nan(read_pixels(message, np.uint16, 1) * _MM_TO_M)
+    raise ImageMessageError(_not_depth(message.encoding))
+
+
+def decode_compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
+    """Read what compressed_depth_image_transport publishes as PNG.
+
+    32FC1 is stored as 16-bit quantised inverse depth, with its two constants in a header of 12 bytes.
+
+    Returns:
+        (H, W) float32 metres, NaN where unknown.
+
+    Raises:
+        ImageMessageError: not 16UC1 or 32FC1, not PNG, or no data that decodes.
+    """
+    encoding = message.format.split(";")[0].strip().upper()
+    if "compresseddepth" not in message.format.lower() or encoding not in ("16UC1", "32FC1"):
+        raise ImageMessageError(_not_depth(message.format))
+    if "rvl" in message.format.lower():
+        raise ImageMessageError(f"depth format '{message.format}': publish png")
+    if len(message.data) <= _CONFIG_HEADER.size:
+        raise ImageMessageError(f"compressed depth of {len(message.data)} bytes is truncated")
+    data = np.frombuffer(message.data, np.uint8)
+    _, depth_quantisation, depth_offset = _CONFIG_HEADER.unpack(data[: _CONFIG_HEADER.size].tobytes())
+    stored = decode_buffer(data[_CONFIG_HEADER.size :], cv2.IMREAD_UNCHANGED, message.format)
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        raise ImageMessageError(f"depth '{message.format}' holds {stored.dtype} {stored.shape}: need 16 bit")
+    if encoding == "16UC1":
+        return _unknown_as_nan(stored * _MM_TO_M)
+    inverse = stored.astype(np.float32) - np.float32(depth_offset)
+    known = (stored > 0) & (inverse > 0)
+    depth_m = np.float32(depth_quantisation) / np.where(known, inverse, np.float32(1))
+    return _unknown_as_nan(np.where(known, depth_m, np.float32(np.nan)))
+
+
+def _not_depth(encoding: str) -> str:
+    return f"depth encoding '{encoding}' is not depth: publish 16UC1 (mm) or 32FC1 (m), see REP-118"
+
+
+def _unknown_as_nan(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(invalid="ignore"):
+        known = (depth_m > 0) & np.isfinite(depth_m)
+    return np.where(known, depth_m, np.float32(np.nan))

@@ -1,0 +1,151 @@
+"""Scores, thresholds, duplicates, and pasting against torch's own interpolation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from spda_sam_core.preprocess import Letterbox
+from spda_sam_core.results.instances import Instances
+from spda_sam_core.results.postprocess import postprocess
+
+NAMES = ("anode", "hull", "object")
+SQUARE = Letterbox(96, 96, 96)
+
+
+def logit(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))
+
+
+def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    """(24, 24) logits, +5 inside and -5 outside."""
+    mask = np.full((24, 24), -5, np.float32)
+    mask[y0:y1, x0:x1] = 5
+    return mask
+
+
+def run(masks: list[np.ndarray], classes: list[list[float]], iou: list[float], **changes: Any) -> Instances:
+    """Post-process candidates given by class probabilities."""
+    logits = np.array([[logit(p) for p in row] for row in classes], np.float32)
+    settings: dict[str, Any] = {"letterbox": SQUARE, "class_names": NAMES, "score_threshold": 0.0}
+    return postprocess(np.stack(masks), logits, np.array(iou, np.float32), **{**settings, **changes})
+
+
+LEFT, RIGHT = rectangle(2, 2, 8, 8), rectangle(14, 14, 20, 22)
+
+
+def test_score_is_class_probability_times_predicted_iou_and_orders_the_result() -> None:
+    result = run([LEFT, RIGHT], [[0.5, 0.1, 0.2], [0.3, 0.9, 0.2]], [0.8, 0.75])
+    assert result.scores.tolist() == pytest.approx([0.9 * 0.75, 0.5 * 0.8])
+    assert result.class_ids.tolist() == [1, 0]
+    assert result.masks[0, 70, 68]  # the second candidate, enlarged four times
+    assert result.masks[1, 20, 20]
+
+
+def test_predicted_iou_outside_0_to_1_is_clipped() -> None:
+    result = run([LEFT, RIGHT], [[0.5, 0.1, 0.1], [0.6, 0.1, 0.1]], [1.7, -0.4])
+    assert result.scores.tolist() == pytest.approx([0.5, 0.0])
+
+
+def test_threshold_keeps_equal_scores() -> None:
+    masks, classes = [LEFT, RIGHT], [[0.5, 0.1, 0.1], [0.25, 0.1, 0.1]]
+    assert len(run(masks, classes, [1, 1], score_threshold=0.25)) == 2
+    assert len(run(masks, classes, [1, 1], score_threshold=0.26)) == 1
+    assert len(run(masks, classes, [1, 1], score_threshold=0.9)) == 0
+
+
+def test_extreme_and_broken_logits_do_not_overflow_or_get_through() -> None:
+    masks = np.stack([LEFT, RIGHT, RIGHT])
+    classes = np.array([[1e4, 0, 0], [-1e4, -1e4, -1e4], [np.nan, 0, 0]], np.float32)
+    with np.errstate(all="raise"):
+        result = postprocess(
+            masks,
+            classes,
+            np.ones(3, np.float32),
+            letterbox=SQUARE,
+            class_names=NAMES,
+            score_threshold=0.5,
+        )
+    assert result.scores.tolist() == [1.0]
+
+
+def test_no_candidate_gives_an_empty_result_of_the_image_size() -> None:
+    box = Letterbox(48, 64, 96)
+    result = postprocess(
+        np.zeros((0, 24, 24), np.float32),
+        np.zeros((0, 3), np.float32),
+        np.zeros(0, np.float32),
+        letterbox=box,
+        class_names=NAMES,
+        score_threshold=0.1,
+    )
+    assert (len(result), result.height, result.width) == (0, 48, 64)
+
+
+def test_empty_masks_are_dropped() -> None:
+    result = run([np.full((24, 24), -1, np.float32), LEFT], [[0.9, 0.1, 0.1]] * 2, [0.9, 0.5])
+    assert result.scores.tolist() == pytest.approx([0.45])
+
+
+def test_masks_that_lie_in_the_padding_only_are_dropped() -> None:
+    wide = Letterbox(40, 96, 96)  # rows 10..23 of the logits are padding
+    result = run([RIGHT, LEFT], [[0.9, 0.1, 0.1]] * 2, [0.9, 0.5], letterbox=wide)
+    assert result.scores.tolist() == pytest.approx([0.45])
+
+
+def test_of_duplicates_the_better_one_stays_whatever_the_class() -> None:
+    almost = rectangle(2, 2, 8, 8)
+    almost[2, 2] = -5  # IoU 35/36
+    result = run([LEFT, almost, RIGHT], [[0.6, 0.1, 0.1], [0.1, 0.7, 0.1], [0.2, 0.1, 0.1]], [1, 1, 1])
+    assert result.scores.tolist() == pytest.approx([0.7, 0.2])
+    assert result.class_ids.tolist() == [1, 0]
+
+
+def test_what_a_mask_does_in_the_padding_does_not_hide_a_duplicate() -> None:
+    wide = Letterbox(40, 96, 96)  # rows 10..23 of the logits are padding
+    spilt = LEFT.copy()
+    spilt[10:] = 5
+    result = run([LEFT, spilt], [[0.6, 0.1, 0.1], [0.5, 0.1, 0.1]], [1, 1], letterbox=wide)
+    assert result.scores.tolist() == pytest.approx([0.6])
+
+
+def test_overlap_below_the_limit_is_no_duplicate() -> None:
+    part = rectangle(2, 2, 8, 6)  # IoU 24/36
+    assert len(run([LEFT, part], [[0.6, 0.1, 0.1]] * 2, [1, 1])) == 2
+
+
+def test_a_dropped_duplicate_drops_nothing_itself() -> None:
+    row = [rectangle(0, 0, x, 10) for x in (20, 17, 14)]  # neighbours: IoU 0.85 and 0.82; ends: 0.7
+    result = run(row, [[p, 0.1, 0.1] for p in (0.9, 0.8, 0.7)], [1, 1, 1])
+    assert result.scores.tolist() == pytest.approx([0.9, 0.7])
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (96, 96), (123, 457), (50, 40)])
+def test_pasting_equals_torch_interpolation(height: int, width: int) -> None:
+    box = Letterbox(height, width, 96)
+    noise = torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    logits = functional.interpolate(noise, (24, 24), mode="bicubic")
+    rows, columns = box.resized_hw
+    square = functional.interpolate(logits, (96, 96), mode="bilinear", align_corners=False)
+    inside = square[..., :rows, :columns]
+    full = functional.interpolate(inside, (height, width), mode="bilinear", align_corners=False)[:, 0].numpy()
+    result = run(list(logits[:, 0].numpy()), [[p, 0.1, 0.1] for p in (0.9, 0.8, 0.7)], [1, 1, 1], letterbox=box)
+    assert len(result) == 3
+    clear = np.abs(full) > 1e-4  # elsewhere rounding decides
+    np.testing.assert_array_equal(result.masks[clear], (full > 0)[clear])
+
+
+def test_boxes_are_those_of_the_masks() -> None:
+    result = run([LEFT, RIGHT], [[0.9, 0.1, 0.1], [0.8, 0.1, 0.1]], [1, 1])
+    for mask, box in zip(result.masks, result.boxes_xyxy, strict=True):
+        ys, xs = np.nonzero(mask)
+        assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+def test_arrays_that_disagree_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"predicted_iou \(1,\) do not fit 2 masks and 3 classes"):
+        run([LEFT, RIGHT], [[0.9, 0.1, 0.1]] * 2, [1])

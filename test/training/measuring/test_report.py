@@ -1,0 +1,170 @@
+"""The report agrees with pycocotools, says what was measured, and can be written whatever was found."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from coco_cases import A_LOWER, SIZE, A, B, Found, Labelled, random_case, results_of, write_folder
+
+from training.data.dataset import CocoRgbdDataset
+from training.measuring.coco_metrics import metrics_of_runs, run_cocoeval
+from training.measuring.curves import draw_curves
+from training.measuring.report import write_report
+
+CONDITIONS = {
+    "depth": "true",
+    "depth_holes": 0.25,
+    "checkpoint_sha256": "0123abcd",
+    "images_per_second": 4.25,
+    "checkpoint": "runs/mine.safetensors",
+    "data": "config/data/mine.yaml",
+    "split": "test_e",
+    "device": "cuda:1",
+    "commit": "fedc9876",
+}
+
+
+def report(root: Path, truth: list[list[Labelled]], found: list[list[Found]]) -> tuple[Path, dict[str, Any]]:
+    """Folder of the report, and the metrics."""
+    root.mkdir(exist_ok=True)
+    dataset = write_folder(root, truth)
+    results = [{**result, "category_id": 10 * result["category_id"]} for result in results_of(found)]
+    runs = run_cocoeval(dataset.coco, results, dataset.image_ids)
+    metrics = {**metrics_of_runs(runs), **CONDITIONS}
+    assert write_report(root / "report", dataset, results, runs, metrics) == root / "report" / "report.md"
+    return root / "report", metrics
+
+
+@pytest.mark.parametrize(("kind", "name", "n_equal"), [("segm", "mask", 6), ("bbox", "box", 3)])
+def test_the_commands_in_the_report_give_the_ap_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, n_equal: int
+) -> None:
+    folder, metrics = report(tmp_path, *random_case(1))
+    (commands,) = re.findall(r"```python\n(.*?)```", (folder / "report.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(commands.replace('"segm"', f'"{kind}"'), names)
+    keys = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")[:n_equal]
+    expected = [metrics[f"{name}_{key}"] for key in keys]
+    assert 0 < expected[0] < 100
+    assert (100 * names["run"].stats[:n_equal]).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_polygon_becomes_a_label_that_pycocotools_reads(tmp_path: Path) -> None:
+    truth, found = [[(A, 0)]], [[(A, 0, 0.9)]]
+    dataset = write_folder(tmp_path, truth)
+    dataset.coco.dataset["annotations"][0]["segmentation"] = [[10, 10, 110, 10, 110, 110, 10, 110]]
+    results = [{**result, "category_id": 10} for result in results_of(found)]
+    runs = run_cocoeval(dataset.coco, results, dataset.image_ids)
+    write_report(tmp_path / "report", dataset, results, runs, {**metrics_of_runs(runs), **CONDITIONS})
+    (label,) = json.loads((tmp_path / "report" / "labels.json").read_text())["annotations"]
+    (result,) = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert label["segmentation"] == result["segmentation"]
+
+
+def test_with_a_limit_the_written_labels_are_those_of_the_pictures_that_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path, [[(A, 0)], [(B, 1)], [(A, 2)]])
+    dataset = CocoRgbdDataset(tmp_path, tmp_path / "annotations.json", limit=2)
+    runs = run_cocoeval(dataset.coco, [], dataset.image_ids)
+    write_report(tmp_path / "report", dataset, [], runs, {**metrics_of_runs(runs), **CONDITIONS})
+    labels = json.loads((tmp_path / "report" / "labels.json").read_text())
+    assert [image["id"] for image in labels["images"]] == [0, 1]
+    assert [label["image_id"] for label in labels["annotations"]] == [0, 1]
+
+
+def test_the_report_says_what_was_measured_and_how_good_it_was(tmp_path: Path) -> None:
+    folder, metrics = report(tmp_path, *random_case(1))
+    text = (folder / "report.md").read_text()
+    for word in ("runs/mine.safetensors", "0123abcd", "config/data/mine.yaml", "test_e", "cuda:1", "fedc9876", "4.25"):
+        assert word in text, word
+    assert "| pictures | 6 |" in text
+    assert "true, 25 % made unknown" in text
+    rows = {cells[1]: cells[2:-1] for line in text.splitlines() if len(cells := re.split(r" *\| *", line)) > 4}
+    masks = dict(zip(rows[""], rows["masks"], strict=True))
+    for title, key in (("AP", "ap"), ("AP75", "ap75"), ("large", "ap_large"), ("agnostic AP50", "ap_agnostic50")):
+        assert masks[title] == f"{metrics[f'mask_{key}']:.1f}"
+    hull = dict(zip(rows["class"], rows["hull"], strict=True))
+    of_hull = metrics["per_class"]["hull"]
+    assert hull["labels"] == str(of_hull["n_instances"])
+    assert hull["box AP"] == f"{of_hull['box_ap']:.1f}"
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert shown == ["pr_curve.png", "best.jpg", "worst.jpg"]
+    assert all(cv2.imread(str(folder / name)) is not None for name in shown)
+
+
+def test_best_and_worst_pictures_are_shown_in_order(tmp_path: Path) -> None:
+    # picture i has i labels of which one is found: the more, the worse; the colour of picture i is 8 i
+    truth: list[list[Labelled]] = [[], *([(A, 0)] + [(B, 1)] * i for i in range(10))]
+    folder, _ = report(tmp_path, truth, [[], *([(A, 0, 0.9)] for _ in range(10))])
+    for name, expected in (("best", range(1, 9)), ("worst", range(10, 2, -1))):
+        sheet = cv2.imread(str(folder / f"{name}.jpg"))
+        height = sheet.shape[0] // len(expected)
+        assert sheet.shape[1] > 3 * SIZE[1]
+        corners = [sheet[row * height + height - 20, 20].mean() for row in range(len(expected))]
+        np.testing.assert_allclose(corners, [8 * i for i in expected], atol=3)
+
+
+def test_what_scores_below_the_threshold_is_not_drawn(tmp_path: Path) -> None:
+    sheets = []
+    for name, found in (("weak", [[(A, 0, 0.29)]]), ("none", [[]])):
+        folder, _ = report(tmp_path / name, [[(B, 0)]], found)
+        sheets.append((folder / "worst.jpg").read_bytes())
+    assert sheets[0] == sheets[1]
+
+
+def test_a_model_that_finds_nothing_gets_a_report(tmp_path: Path) -> None:
+    folder, metrics = report(tmp_path, [[(A, 0)], []], [[], []])
+    text = (folder / "report.md").read_text()
+    assert metrics["mask_ap"] == 0
+    assert re.search(r"masks \| +0\.0 \| +0\.0 \| +0\.0 \| +- \| +- \| +0\.0", text)
+    assert not re.search(r"none|nan", text, re.IGNORECASE)
+    assert json.loads((folder / "results.json").read_text()) == []
+    assert cv2.imread(str(folder / "worst.jpg")) is not None
+
+
+def test_nothing_to_find_gives_dashes_and_no_galleries(tmp_path: Path) -> None:
+    folder, _ = report(tmp_path, [[], []], [[], []])
+    text = (folder / "report.md").read_text()
+    assert re.search(r"boxes( \| +-){8}", text)
+    assert re.search(r"anode +\| +0( \| +-){3}", text)
+    assert not re.search(r"none|nan", text, re.IGNORECASE)
+    assert ".jpg" not in text
+    assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".json", ".md", ".png"]
+
+
+def test_the_curves_are_those_of_the_table_and_carry_its_ap(tmp_path: Path) -> None:
+    dataset = write_folder(tmp_path, [[(A, 0), (B, 0)]])
+    results = [{**r, "category_id": 10} for r in results_of([[(A_LOWER, 0, 0.9)]])]
+    left, right = draw_curves(run_cocoeval(dataset.coco, results, dataset.image_ids)).axes
+    legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, right)]
+    assert legends[0] == ["IoU 0.5  50.5", "IoU 0.75  50.5", "IoU 0.9  0.0"]  # 51 of 101
+    assert legends[1] == ["anode  50.5", "mean of classes  50.5"]  # the others have no label
+    recall, precision = left.get_lines()[0].get_data()
+    np.testing.assert_allclose(recall, np.linspace(0, 1, 101))
+    np.testing.assert_allclose(precision, [1.0] * 51 + [0.0] * 50)
+
+
+def test_of_many_classes_the_best_and_the_worst_are_named(tmp_path: Path) -> None:
+    dataset = write_folder(tmp_path, [[(A, 0)]])
+    document = dataset.coco.dataset
+    document["categories"] = [{"id": i, "name": f"class {i}"} for i in range(1, 21)]
+    (label,) = document["annotations"]
+    # label i is of class i and found, after i - 1 false alarms
+    document["annotations"] = [{**label, "id": i, "category_id": i} for i in range(1, 21)]
+    dataset.coco.createIndex()
+    (hit,), (wrong,) = results_of([[(A, 0, 0.5)]]), results_of([[(B, 0, 0.9)]])
+    results = [{**hit, "category_id": i} for i in range(1, 21)]
+    results += [{**wrong, "category_id": i} for i in range(1, 21) for _ in range(i - 1)]
+    _, right = draw_curves(run_cocoeval(dataset.coco, results, dataset.image_ids)).axes
+    names = [text.get_text().split("  ")[0] for text in right.get_legend().get_texts()]
+    assert names == [*(f"class {i}" for i in (1, 2, 3, 4, 5, 6, 15, 16, 17, 18, 19, 20)), "mean of classes"]
+    assert len(right.get_lines()) == 21

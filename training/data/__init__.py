@@ -1,0 +1,1 @@
+"""Labelled pictures: where they are, what is in them, and how they become batches."""

@@ -1,0 +1,229 @@
+"""Labelled pictures for training and evaluation: `open_split` opens any data set of `config/data/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.coco_file import load_coco
+from training.data.data_config import load_data_config, read_yaml, split_files
+from training.data.depth_cache import cache_folder, cached_file, read_cached
+from training.data.pictures import (
+    MILLIMETRES,
+    DepthImages,
+    depth_path,
+    inside,
+    read_depth_m,
+    read_relative_inverse_depth,
+    read_rgb,
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled picture.
+
+    Attributes:
+        image_id: id in the COCO file.
+        file_name: name below the folder of the pictures.
+        rgb: (H, W, 3) uint8.
+        depth_m: (H, W) float32 metres, NaN is unknown; None where there is no metric depth for it.
+        masks: (N, H, W) bool.
+        class_ids: (N,) int64, index into `CocoRgbdDataset.class_names`.
+        relative_inverse_depth: (H, W) float32, larger is nearer, of unknown scale and offset: from a relative depth
+            image, or a cached estimate where there is no depth image; else None.
+    """
+
+    image_id: int
+    file_name: str
+    rgb: NDArray[np.uint8]
+    depth_m: NDArray[np.float32] | None
+    masks: NDArray[np.bool_]
+    class_ids: NDArray[np.int64]
+    relative_inverse_depth: NDArray[np.float32] | None = None
+
+
+class CocoRgbdDataset:
+    """The pictures of a COCO file, in the order of their ids; crowd annotations are left out of the masks.
+
+    Args:
+        root: folder of the data set.
+        annotations: the COCO file.
+        images: folder of the pictures, below `root`.
+        depth: folder of the depth images, below `root`: `depth_file_name` of the picture in the COCO file, or else
+            its own name ending in .png; None: there are none.
+        depth_images: what they mean.
+        cache: folder of cached estimates, for pictures without a depth image.
+        merge_classes: name of the one class that all classes become.
+        only: file names of the pictures to take; None: all.
+        limit: only the first pictures.
+
+    Attributes:
+        coco: the pycocotools index of the file, all pictures.
+        class_names: names of the categories in the order of their ids.
+        category_ids: the COCO id of each class.
+        image_ids: ids of the pictures of this data set.
+
+    Raises:
+        FileNotFoundError: no such COCO file.
+        ValueError: the file is damaged, see `training.data.coco_file.load_coco`; or a limit below 1.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        annotations: str | Path,
+        *,
+        images: str | Path = "rgb",
+        depth: str | Path | None = "depth",
+        depth_images: DepthImages = MILLIMETRES,
+        cache: Path | None = None,
+        merge_classes: str | None = None,
+        only: Collection[str] | None = None,
+        limit: int | None = None,
+    ) -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit {limit} must be at least 1")
+        self.root = Path(root)
+        self.images = self.root / images
+        self.depth = None if depth is None else self.root / depth
+        self.depth_images = depth_images
+        self.cache = cache
+        self.coco = load_coco(Path(annotations), merge_classes=merge_classes, only=only)
+        categories = sorted(self.coco.dataset["categories"], key=lambda c: c["id"])
+        self.class_names: tuple[str, ...] = tuple(str(c["name"]) for c in categories)
+        self.category_ids: tuple[int, ...] = tuple(int(c["id"]) for c in categories)
+        self.image_ids: tuple[int, ...] = tuple(sorted(self.coco.imgs)[:limit])
+        self._class_of = {category: i for i, category in enumerate(self.category_ids)}
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read picture `index`.
+
+        Raises:
+            FileNotFoundError: its colour file is missing or no picture.
+            ValueError: its size is not the one in the COCO file, or depth has another size or type.
+        """
+        image_id = self.image_ids[index]
+        record = self.coco.imgs[image_id]
+        size_hw = (int(record["height"]), int(record["width"]))
+        rgb = self.rgb(index)
+        annotations = [a for a in self.coco.imgToAnns[image_id] if not a["iscrowd"]]
+        masks = np.zeros((len(annotations), *size_hw), np.bool_)
+        for mask, annotation in zip(masks, annotations, strict=True):
+            mask[:] = self.coco.annToMask(annotation)
+        depth_m, relative_inverse_depth = self._read_depth(index, size_hw)
+        return Sample(
+            image_id=image_id,
+            file_name=str(record["file_name"]),
+            rgb=rgb,
+            depth_m=depth_m,
+            masks=masks,
+            class_ids=np.array([self._class_of[a["category_id"]] for a in annotations], np.int64),
+            relative_inverse_depth=relative_inverse_depth,
+        )
+
+    def rgb(self, index: int) -> NDArray[np.uint8]:
+        """The colours of picture `index`, (H, W, 3) uint8; raises what `__getitem__` raises."""
+        record = self.coco.imgs[self.image_ids[index]]
+        return read_rgb(inside(self.images, record["file_name"]), (record["height"], record["width"]))
+
+    def depth_path(self, index: int) -> Path | None:
+        """The depth image of picture `index`, None where there is none."""
+        return depth_path(self.depth, self.coco.imgs[self.image_ids[index]])
+
+    def cached_path(self, index: int) -> Path | None:
+        """Where a cached estimate for picture `index` belongs, whether or not it is there; None without a cache."""
+        if self.cache is None:
+            return None
+        name = str(self.coco.imgs[self.image_ids[index]]["file_name"])
+        return cached_file(self.cache, self.images.relative_to(self.root), name)
+
+    def has_depth(self, index: int) -> bool:
+        """Whether picture `index` has a depth image or a cached estimate."""
+        cached = self.cached_path(index)
+        return self.depth_path(index) is not None or (cached is not None and cached.exists())
+
+    def _read_depth(
+        self, index: int, size_hw: tuple[int, int]
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """Metric depth, relative inverse depth: at most one of them."""
+        path = self.depth_path(index)
+        if path is not None and self.depth_images.kind == "relative":
+            return None, read_relative_inverse_depth(path, size_hw, self.depth_images)
+        if path is not None:
+            return read_depth_m(path, size_hw, self.depth_images), None
+        cached = self.cached_path(index)
+        return None, read_cached(cached, size_hw) if cached is not None and cached.exists() else None
+
+
+def open_split(
+    data: str | Path, split: str, *, limit: int | None = None, depth_estimator: str | Path = "tiny"
+) -> CocoRgbdDataset:
+    """Open a split of a data set.
+
+    What is missing of a rendered one is rendered first, and instance images in the manner of Cityscapes are made a
+    COCO file once; a progress bar shows either.
+
+    Args:
+        data: YAML such as `config/data/rendered.yaml`.
+        split: name of a split in it.
+        limit: only the first pictures.
+        depth_estimator: whose cached estimates are read for pictures without depth, see `training.estimate_depth`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileNotFoundError: no such YAML file, or no such COCO file.
+        ValueError: no such split, a limit below 1, or damaged labels.
+    """
+    data = Path(data)
+    files = split_files(data, split)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit {limit} must be at least 1")
+    kind, _ = read_yaml(data)
+    if kind == "rendered":
+        limit = _render_missing(data, split, limit)
+    elif kind != "coco":
+        # here, because only these need it
+        from training.data.instance_images import convert_split
+
+        convert_split(load_data_config(data), split)
+    return CocoRgbdDataset(
+        files.root,
+        files.annotations,
+        images=files.images.relative_to(files.root),
+        depth=None if files.depth is None else files.depth.relative_to(files.root),
+        depth_images=files.depth_images,
+        cache=cache_folder(files.root, depth_estimator),
+        merge_classes=files.merge_classes,
+        only=files.only,
+        limit=limit,
+    )
+
+
+def _render_missing(data: Path, split: str, limit: int | None) -> int:
+    """Render what is not there yet; returns how many pictures to take."""
+    # here, because only rendered data need the renderer's ray caster
+    from training.data.rendered_folder import is_complete, load_rendered_config, write_split
+
+    config = load_rendered_config(data)
+    folder, chosen = config.root / split, config.splits[split]
+    count = min(limit or chosen.n_images, chosen.n_images)
+    if _n_listed(folder) < count or not is_complete(folder, 0, chosen, config.image_size_hw):
+        write_split(config, split, limit=count)
+    return count
+
+
+def _n_listed(folder: Path) -> int:
+    """How many pictures the COCO file in the folder lists; 0 without one."""
+    listing = folder / "annotations.json"
+    return len(json.loads(listing.read_text(encoding="utf-8"))["images"]) if listing.exists() else 0

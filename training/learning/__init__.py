@@ -1,0 +1,1 @@
+"""How a model learns: the run's settings, losses, optimiser, processes and files."""

@@ -1,0 +1,236 @@
+"""`Trainer`: a model that learns, step by step, alone or as one of the processes of `training.learning.distributed`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from spda_sam_core.config import load_model_config
+from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.spda_sam import SpdaSam
+from spda_sam_core.weights.checkpoint import save_checkpoint
+from spda_sam_core.weights.download import find_weights
+from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
+from training.data.batches import Batch, TrainingBatches
+from training.data.dataset import CocoRgbdDataset
+from training.evaluate import evaluate
+from training.learning.distributed import gather, is_first, process_count, share_of_batch
+from training.learning.fine_tune import take_fitting_weights
+from training.learning.global_batch_norm import normalise_over_processes
+from training.learning.losses import OneToManyHead, Targets, TrainingLosses
+from training.learning.moving_average import MovingAverage
+from training.learning.parameter_groups import parameter_groups
+from training.learning.run_files import current_commit, load_run, save_run
+from training.learning.schedule import learning_rate
+from training.learning.train_config import TrainConfig
+
+
+class Trainer:
+    """Model, its moving average, optimiser and the step reached.
+
+    Args:
+        config: the run.
+        train: pictures to learn from; the model gets their classes.
+        validation: pictures to measure on.
+        device: where to compute.
+
+    Raises:
+        ValueError: classes or depth that training or validation cannot use, or a batch that the processes cannot share.
+    """
+
+    def __init__(
+        self, config: TrainConfig, train: CocoRgbdDataset, validation: CocoRgbdDataset, device: torch.device
+    ) -> None:
+        if validation.class_names != train.class_names:
+            raise ValueError(
+                f"{config.data}: 'train' has classes {train.class_names}, 'val' has {validation.class_names}: "
+                "they must be the same, in the same order"
+            )
+        with_depth = sum(validation.has_depth(i) for i in range(len(validation)))
+        if 0 < with_depth < len(validation):  # now, not at the first validation
+            raise ValueError(
+                f"{config.data}: {with_depth} of {len(validation)} pictures to validate on have depth: estimate the "
+                f"rest with python -m training.estimate_depth --data {config.data} --split val"
+            )
+        self.share = share_of_batch(config.batch_size, config.accumulate)
+        model_config = dataclasses.replace(load_model_config(config.model), class_names=train.class_names)
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.train_set, self.validation = train, validation
+        # convolutions on CPU and GPU run faster with channels last
+        self.model: SpdaSamNetwork = build_network(model_config).to(device, memory_format=torch.channels_last)
+        self.base: Base | None = None
+        if model_config.pretrained:
+            self.base = load_base(self.model, find_weights(model_config.encoder))
+        if config.init_from is not None:
+            taken = take_fitting_weights(self.model, config.init_from)
+            if is_first():
+                print(taken)
+        self.one_to_many = OneToManyHead(self.model).to(device)
+        self.average = MovingAverage(self.model, config.ema_decay)
+        groups = parameter_groups(self.model, self.one_to_many, config.layer_decay)
+        self.rates = [group.rate for group in groups]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": g.parameters, "weight_decay": config.weight_decay if g.decays else 0.0} for g in groups],
+            lr=config.learning_rate,
+        )
+        losses = TrainingLosses(
+            self.model, self.one_to_many, decoded=config.decoded_per_image, weights=config.loss_weights
+        )
+        self.losses: TrainingLosses | DistributedDataParallel = losses
+        if process_count() > 1:
+            normalise_over_processes(losses)
+            self.losses = DistributedDataParallel(losses)
+        self.step = 0
+        self.seconds = 0.0
+        self.folder = Path(config.output)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.export_path = self.folder / f"spda_sam_{model_config.preset}.safetensors"
+
+    @property
+    def resume_path(self) -> Path:
+        """The file from which training goes on."""
+        return self.folder / "resume.pt"
+
+    def batches(self, workers: int) -> Iterator[Batch]:
+        """This process's share of the batches from the step reached to the end."""
+        estimator = self.config.depth_estimator if self.config.augment.estimated_depth > 0 else None
+        source = TrainingBatches(
+            self.train_set,
+            self.config,
+            self.model.config.input_size,
+            first_step=self.step,
+            depth_estimator=estimator,
+            share=self.share,
+        )
+        return source.made_by(workers)
+
+    def run_step(self, batch: Batch) -> dict[str, float]:
+        """Learn from this process's share of a batch, while the other processes learn from theirs.
+
+        Returns:
+            The losses of the whole batch, the norm of its gradient before clipping, and the learning rate.
+
+        Raises:
+            FloatingPointError: a loss is not finite; in all processes.
+        """
+        rate = learning_rate(
+            self.step,
+            peak=self.config.learning_rate,
+            warmup_steps=self.config.warmup_steps,
+            steps=self.config.steps,
+        )
+        for group, share in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
+        self.model.train()
+        self.optimiser.zero_grad()
+        pieces = batch.split(self.config.accumulate)
+        places = torch.tensor(self.share).chunk(len(pieces))
+        values: dict[str, float] = {}
+        for number, (piece, positions) in enumerate(zip(pieces, places, strict=True), start=1):
+            with self._gradients_shared(number == len(pieces)):
+                losses = self._losses(piece, positions.tolist())
+                for name, value in _of_all_processes(losses).items():
+                    values[name] = values.get(name, 0.0) + value / len(pieces)
+                if not math.isfinite(values["total"]):
+                    raise FloatingPointError(
+                        f"loss {values['total']} at step {self.step}: start anew with a learning_rate below {rate:.2g}"
+                    )
+                (losses["total"] / len(pieces)).backward()
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_gradient)
+        self.optimiser.step()
+        self.step += 1
+        self.average.update(self.model, self.step)
+        return {**values, "gradient_norm": float(norm), "learning_rate": rate}
+
+    def _losses(self, piece: Batch, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Losses of pictures of this process, which stand at these positions of the step's batch."""
+        image, inverse_depth, valid = (
+            tensor.to(self.device, memory_format=torch.channels_last)
+            for tensor in (piece.image, piece.inverse_depth, piece.depth_valid)
+        )
+        targets = Targets(
+            *([t.to(self.device) for t in part] for part in (piece.masks, piece.boxes_xyxy, piece.class_ids))
+        )
+        # chance follows from the picture's place in the run, not from which process has it
+        chance = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            losses: dict[str, Tensor] = self.losses(image, inverse_depth, valid, targets, chance)
+        return losses
+
+    def _gradients_shared(self, shared: bool) -> AbstractContextManager[None]:
+        """Whether a backward pass exchanges gradients with the other processes; once per step is enough."""
+        if shared or not isinstance(self.losses, DistributedDataParallel):
+            return nullcontext()
+        return self.losses.no_sync()
+
+    @contextmanager
+    def averaged(self) -> Iterator[SpdaSam]:
+        """The averaged model, to predict with."""
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
+        with autocast, self.average.inside(self.model):
+            yield SpdaSam(self.model)
+
+    def validate(self) -> dict[str, Any]:
+        """Metrics of `training.evaluate` of the averaged model on the validation pictures.
+
+        It sees the depth of the data if there is any.
+        """
+        with self.averaged() as model:
+            return evaluate(model, self.validation, "true" if self.validation.has_depth(0) else "none")
+
+    def save(self) -> None:
+        """Write what `resume` needs."""
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": trained_state(self.model),
+            "base_sha256": self.base.sha256 if self.base else "",
+            "average": self.average.weights,
+            "one_to_many": self.one_to_many.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        save_run(self.resume_path, self.config, state)
+
+    def resume(self) -> None:
+        """Go on from the last file of `save`; raises what `load_run` raises."""
+        state = load_run(self.resume_path, self.config, self.device)
+        if self.base and state["base_sha256"] != self.base.sha256:
+            raise ValueError(
+                f"{self.resume_path}: began on {self.base.name} with SHA-256 {state['base_sha256'][:12]}, found "
+                f"{self.base.sha256[:12]}: put the same file back, or start anew without --resume"
+            )
+        load_trained_state(self.model, state["model"])
+        self.average.load(state["average"])
+        self.one_to_many.load_state_dict(state["one_to_many"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+    def export(self, metrics: dict[str, Any]) -> Path:
+        """Write the averaged model as it is now, for `SpdaSam` and the node."""
+        metadata = {
+            "metrics": metrics,
+            "training": dataclasses.asdict(self.config),
+            "steps_done": self.step,
+            "training_seconds": round(self.seconds),
+            "n_training_images": len(self.train_set),
+            "commit": current_commit(),
+        }
+        with self.average.inside(self.model):
+            save_checkpoint(self.export_path, self.model, metadata, base=self.base)
+        return self.export_path
+
+
+def _of_all_processes(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    """Losses of the whole batch from those of this process's part."""
+    own = torch.stack([value.detach() for value in losses.values()])
+    return dict(zip(losses, gather(own).mean(dim=0).tolist(), strict=True))

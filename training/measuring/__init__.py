@@ -1,0 +1,1 @@
+"""How good a model is: COCO metrics, tables, curves and reports."""

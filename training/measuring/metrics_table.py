@@ -1,0 +1,53 @@
+"""What `coco_metrics` gives as Markdown tables, aligned so that a terminal shows them too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from training.measuring.coco_metrics import FREE_CLASS
+
+COLUMNS = {
+    "AP": "ap",
+    "AP50": "ap50",
+    "AP75": "ap75",
+    "small": "ap_small",
+    "medium": "ap_medium",
+    "large": "ap_large",
+    "agnostic AP": "ap_agnostic",
+    "agnostic AP50": "ap_agnostic50",
+}
+
+
+def overall_table(metrics: dict[str, Any]) -> str:
+    """Masks and boxes, a line each; a dash where there is no label to find."""
+    rows = [["", *COLUMNS]]
+    for kind, title in (("mask", "masks"), ("box", "boxes")):
+        rows.append([title, *(_cell(metrics[f"{kind}_{key}"]) for key in COLUMNS.values())])
+    return _aligned(rows)
+
+
+def class_table(metrics: dict[str, Any]) -> str:
+    """A line for each class; a dash where there is no label to find."""
+    rows = [["class", "labels", "mask AP", "mask AP50", "box AP"]]
+    for name, of_class in metrics["per_class"].items():
+        values = (_cell(of_class[key]) for key in ("mask_ap", "mask_ap50", "box_ap"))
+        rows.append([name, str(of_class["n_instances"]), *values])
+    if FREE_CLASS in metrics["per_class"] and len(metrics["per_class"]) > 1:
+        rows.append([f"mean without {FREE_CLASS}", "", _cell(metrics["mask_ap_liaci"]), "", ""])
+    return _aligned(rows)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown: the first row is the head, the first column names the others."""
+    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        name, *values = (text.rjust(width) for text, width in zip(row, widths, strict=True))
+        lines.append(" | ".join(["| " + name.strip().ljust(widths[0]), *values]) + " |")
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
