@@ -55,7 +55,7 @@ def test_the_executables_exist():
         )
 
 
-@pytest.mark.parametrize("name", ["camera", "recorder", "demo"])
+@pytest.mark.parametrize("name", ["demo.camera", "demo.recorder", "demo"])
 def test_help_names_the_options_that_the_readme_uses(name):
     command = [sys.executable, "-m", f"spda_sam_ros.{name}", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
