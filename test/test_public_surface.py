@@ -60,8 +60,8 @@ def test_help_names_the_options_that_the_readme_uses(name):
     command = [sys.executable, "-m", f"spda_sam_ros.{name}", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     wanted = {
-        "camera": ["--source", "--rate"],
-        "recorder": ["--out", "--duration"],
+        "demo.camera": ["--source", "--rate"],
+        "demo.recorder": ["--out", "--duration"],
         "demo": ["--source", "--out"],
     }
     assert not [option for option in wanted[name] if option not in text]
