@@ -11,12 +11,27 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-Encoder = Literal["hierarchical", "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam"]
-Decoder = Literal["joint", "per_prompt"]
+Encoder = Literal[
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "sam_vit_b",
+    "sam_vit_l",
+    "sam_vit_h",
+    "mobile_sam",
+]
 SAM_WIDTH = 256
 """Channels of the image embedding in every SAM."""
 MASK_CHANNELS = 16
-"""Channels inside SAM's mask prompt encoder, and of the dense prompts of joint decoding."""
+"""X, channels inside SAM's mask prompt encoder and of dense prompts."""
+MASK_FEATURES = 32
+"""F, channels of the features that masks are drawn with at stride 4."""
+
+_LITE_WIDTHS = {
+    "efficientnet_lite0": (24, 40, 112, 320),
+    "efficientnet_lite1": (24, 40, 112, 320),
+    "efficientnet_lite2": (24, 48, 120, 352),
+}
 
 _SAM_NUMBERS = {"width": SAM_WIDTH, "attention_heads": 8, "mlp_width": 2048}
 _MOBILE_SAM_TAPS = (64, 128)
@@ -29,21 +44,18 @@ class ModelConfig:
     Attributes:
         preset: name of the preset.
         class_names: the C classes, indexed by class id.
-        input_size: side S of the square input in pixels, a multiple of 32.
-        encoder: "hierarchical", trained from scratch, or the name of the pretrained base that stays frozen.
-        encoder_widths: channels of the RGB path at strides 4, 8 and 16.
-        depth_widths: channels of the depth path at strides 4, 8 and 16.
+        input_size: side S of the square input in pixels, a multiple of 64.
+        encoder: EfficientNet-Lite, trained from ImageNet's weights, or the name of the SAM base that stays frozen.
+        encoder_widths: channels of the RGB path at strides 4, 8, 16 and, with EfficientNet-Lite, 32.
+        depth_widths: channels of the depth path at the same strides.
         width: channels D of the image embedding, of prompts and of the mask decoder (256 in SAM).
-        attention_heads: heads of every attention layer.
-        mlp_width: hidden channels of the transformer blocks' MLPs.
-        num_proposals: K, instances decoded per image.
+        attention_heads: heads of every attention layer of decoder and pyramid.
+        mlp_width: hidden channels of the decoder's MLPs.
+        num_proposals: K, proposals that pass 1 draws.
+        num_instances: L, of these as many as pass 2 draws again: the most that are found in an image.
         prompt_tokens: T, semantic prompt tokens per proposal.
         spatial_points: confident points per kind (inside, outside) that pass 1 hands to pass 2.
-        encoder_blocks: residual blocks of the hierarchical encoder at strides 4, 8 and 16.
-        encoder_attention_blocks: transformer blocks at stride 16, after the residual ones.
-        lora_rank: rank of the trained change to a pretrained base; 0 leaves its encoder as it is.
-        decoder: "joint", all instances of an image in one pass over its embedding, or "per_prompt", one after the
-            other as in SAM.
+        lora_rank: rank of the trained change to a SAM base; 0 leaves its encoder as it is.
         use_depth: read depth at all; without it C2FFM is left out.
         fusion_coarse: C2FFM's coarse part.
         fusion_fine: C2FFM's fine part; with neither part, depth features are plainly added.
@@ -56,56 +68,58 @@ class ModelConfig:
     preset: str
     class_names: tuple[str, ...]
     input_size: int
-    encoder_widths: tuple[int, int, int]
-    depth_widths: tuple[int, int, int]
-    width: int
-    attention_heads: int
-    mlp_width: int
-    num_proposals: int
-    prompt_tokens: int
-    spatial_points: int
-    encoder: Encoder = "hierarchical"
-    encoder_blocks: tuple[int, int, int] = (0, 0, 0)
-    encoder_attention_blocks: int = 0
+    encoder_widths: tuple[int, ...]
+    encoder: Encoder = "efficientnet_lite0"
+    depth_widths: tuple[int, ...] = (16, 32, 64, 96)
+    width: int = 128
+    attention_heads: int = 8
+    mlp_width: int = 512
+    num_proposals: int = 24
+    num_instances: int = 16
+    prompt_tokens: int = 4
+    spatial_points: int = 2
     lora_rank: int = 0
-    decoder: Decoder = "joint"
     use_depth: bool = True
     fusion_coarse: bool = True
     fusion_fine: bool = True
     use_spatial_prompts: bool = True
 
     def __post_init__(self) -> None:
-        if self.input_size < 32 or self.input_size % 32:
-            raise ValueError(f"input_size {self.input_size} must be a multiple of 32, such as 384 or 512")
+        if self.input_size < 64 or self.input_size % 64:
+            raise ValueError(f"input_size {self.input_size} must be a multiple of 64, such as 384 or 512")
         if not self.class_names or len(set(self.class_names)) < len(self.class_names):
             raise ValueError(f"class_names {self.class_names} must be distinct, and at least one")
         # SAM's two-way decoder halves the channels inside its cross-attention, and divides them by 8 in its masks
-        for name, value, divisor in (
-            ("width", self.width, 2 * self.attention_heads),
-            ("width", self.width, 16),
-            ("encoder_widths[2]", self.encoder_widths[2], self.attention_heads),
-        ):
-            if value % divisor:
-                raise ValueError(f"{name} {value} must be a multiple of {divisor}")
+        for divisor in (2 * self.attention_heads, 16):
+            if self.width % divisor:
+                raise ValueError(f"width {self.width} must be a multiple of {divisor}")
         cells = (self.input_size // 32) ** 2 * 21  # strides 8, 16 and 32
         if not 1 <= self.num_proposals <= cells:
             raise ValueError(f"num_proposals {self.num_proposals} must lie in 1..{cells}, the places that propose")
+        if not 1 <= self.num_instances <= self.num_proposals:
+            raise ValueError(f"num_instances {self.num_instances} must lie in 1..{self.num_proposals}, num_proposals")
         if min(self.prompt_tokens, self.spatial_points) < 1:
             raise ValueError(
                 f"prompt_tokens {self.prompt_tokens} and spatial_points {self.spatial_points} must be at least 1"
             )
-        choices = (("encoder", self.encoder, get_args(Encoder)), ("decoder", self.decoder, get_args(Decoder)))
-        for name, chosen, known in choices:
-            if chosen not in known:
-                raise ValueError(f"{name} '{chosen}': choose one of {', '.join(known)}")
+        if self.encoder not in get_args(Encoder):
+            raise ValueError(f"encoder '{self.encoder}': choose one of {', '.join(get_args(Encoder))}")
+        if len(self.depth_widths) != len(self.encoder_widths):
+            raise ValueError(
+                f"depth_widths {self.depth_widths} and encoder_widths {self.encoder_widths}: give one entry per stride"
+            )
         if self.pretrained:
             self._check_pretrained()
-        elif self.lora_rank:
-            raise ValueError(f"lora_rank {self.lora_rank} needs a pretrained encoder: hierarchical is trained whole")
+            return
+        if self.lora_rank:
+            raise ValueError(f"lora_rank {self.lora_rank} needs a SAM base: {self.encoder} is trained whole")
+        if self.encoder_widths != _LITE_WIDTHS[self.encoder]:
+            raise ValueError(
+                f"encoder_widths {self.encoder_widths} must be {_LITE_WIDTHS[self.encoder]}, as in {self.encoder}"
+            )
 
     def _check_pretrained(self) -> None:
-        wanted = _SAM_NUMBERS | {"encoder_blocks": (0, 0, 0), "encoder_attention_blocks": 0}
-        for name, value in wanted.items():
+        for name, value in _SAM_NUMBERS.items():
             if getattr(self, name) != value:
                 raise ValueError(f"{name} {getattr(self, name)} must be {value}, as in the weights of {self.encoder}")
         taps = _MOBILE_SAM_TAPS if self.encoder == "mobile_sam" else self.encoder_widths[:2]
@@ -119,13 +133,8 @@ class ModelConfig:
 
     @property
     def pretrained(self) -> bool:
-        """Whether the encoder is a pretrained base, whose weights come from their own file."""
-        return self.encoder != "hierarchical"
-
-    @property
-    def dense_width(self) -> int:
-        """X, channels of a dense prompt: D where it is added to the image embedding, few where it is not."""
-        return MASK_CHANNELS if self.decoder == "joint" else self.width
+        """Whether the encoder is a frozen base, whose weights come from their own file."""
+        return self.encoder not in _LITE_WIDTHS
 
     @property
     def grid(self) -> int:

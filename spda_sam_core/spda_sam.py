@@ -187,7 +187,8 @@ class SpdaSam:
         stacked = [torch.cat(tensors) for tensors in zip(*inputs, strict=True)]  # (B, 3, S, S), (B, 1, S, S) twice
         prepared = time.perf_counter()
         device = next(self.network.parameters()).device
-        output = self.network(*(tensor.to(device) for tensor in stacked))
+        wanted = torch.tensor([float(estimate_depth and source == "none") for _, source in seen], device=device)
+        output = self.network(*(tensor.to(device) for tensor in stacked), wanted)
         masks, classes, iou = (
             tensor.float().cpu().numpy()  # waits for a GPU to finish
             for tensor in (output.mask_logits, output.class_logits, output.predicted_iou)

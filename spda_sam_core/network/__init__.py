@@ -5,9 +5,14 @@ In the order in which data flow:
     encoders          RGB path of the dual-path encoder
     depth_path        depth path of the dual-path encoder
     fusion            C2FFM: depth into the RGB features, coarse and fine
+    layers            what several of them share
+    depth_head        depth from the RGB path, where none is given
+    pyramid           what proposals are read from and masks are drawn with
+    proposals         every place says what it shows and where
+    suppression       doubles out, with static shapes
     semantic_prompts  SSSPM: prompts from the encoder
     spatial_prompts   SSSPM: prompts from the decoder's first pass
-    decoder           SAM's mask decoder for many prompts in many images
-    joint_decoder     the same in one pass for all prompts of an image
+    decoder           SAM's mask decoder, all prompts of an image in one pass
+    mask_head         a mask head for each instance, at stride 4
     network           SpdaSamNetwork: all of these in one forward pass
 """

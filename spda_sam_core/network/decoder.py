@@ -1,27 +1,38 @@
-"""Self-prompted decoder: SAM's mask decoder for P prompts in each of B images at once, each prompt by itself.
+"""Self-prompted decoder: the prompts of all P instances in one pass of SAM's mask decoder over one image embedding.
 
-`segment_anything.modeling.MaskDecoder` takes one image per call and repeats its embedding for every prompt; these
-decoders run the same weights on (B, P). Added: a skip from stride 4 and 8 into the mask product, zero at the start,
-because the embedding of a small encoder has lost the edges that SAM's ViT keeps in its channels.
+`segment_anything.modeling.MaskDecoder` takes one image per call and repeats embedding, attention and upscaling for
+every prompt. Here the image side runs once per image, so that its cost grows far less with P; the weights are SAM's
+own, and an untrained decoder with one prompt draws exactly what SAM's does. What tells the instances apart, since no
+dense prompt can be added to an embedding that all share (ours, not the paper's):
 
-`JointDecoder`, in its own file, decodes all prompts of an image in one pass over one embedding.
+- tokens attend to each other within an instance only, as in SAM;
+- a bias on attention between an instance's tokens and the places of the image, read from its dense prompt (a soft
+  form of Mask2Former's masked attention, Cheng et al., CVPR 2022);
+- a mask head of its own for each instance, see `mask_head`;
+- in pass 2 a share of the mask of pass 1, how much says the mask token.
+
+The last three begin at zero.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
+from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spda_sam_core.config import ModelConfig
-from spda_sam_core.network.fusion import zero_conv
+from spda_sam_core.config import MASK_CHANNELS, ModelConfig
+from spda_sam_core.network.layers import zero_linear
+from spda_sam_core.network.mask_head import MaskHead
 
 
 class DecodedMasks(NamedTuple):
-    """One pass of a decoder.
+    """One pass of the decoder.
 
     Attributes:
         mask_logits: (B, P, 4G, 4G), positive inside.
@@ -33,10 +44,7 @@ class DecodedMasks(NamedTuple):
 
 
 class SelfPromptedDecoder(nn.Module):
-    """Prompts and image embedding to masks and their predicted IoU: what both ways of decoding share.
-
-    Subclasses give `forward(image_embedding, image_pe, sparse, dense, edges)`, which returns `DecodedMasks`.
-    """
+    """Prompts and image embedding to masks and their predicted IoU."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -53,26 +61,22 @@ class SelfPromptedDecoder(nn.Module):
             iou_head_hidden_dim=config.width,
         )
         self.mask_decoder.output_hypernetworks_mlps[1:].requires_grad_(False)
-        self.skip4 = zero_conv(config.encoder_widths[0], config.width // 8)
-        self.skip8 = zero_conv(config.width, config.width // 8)
-
-    def edges(self, fused4: Tensor, pyramid8: Tensor) -> Tensor:
-        """(B, W4, 4G, 4G) and (B, D, 2G, 2G) to the skip (B, D/8, 4G, 4G); the same for both passes."""
-        wide = F.interpolate(self.skip8(pyramid8), scale_factor=2.0, mode="bilinear", align_corners=False)
-        return self.skip4(fused4) + wide
-
-    def add_output_tokens(self, sparse: Tensor) -> Tensor:
-        """(B, P, T, D) prompts to (B*P, 1 + M + T, D): SAM's IoU token and M mask tokens before each prompt's own."""
-        outputs = torch.cat([self.mask_decoder.iou_token.weight, self.mask_decoder.mask_tokens.weight])  # (1 + M, D)
-        prompts = sparse.flatten(0, 1)
-        return torch.cat([outputs.expand(len(prompts), -1, -1), prompts], dim=1)
-
-
-class PerPromptDecoder(SelfPromptedDecoder):
-    """As SAM: the embedding is repeated for every prompt, each with its own dense prompt. Cost grows with P."""
+        layers = len(self.mask_decoder.transformer.layers)
+        # token to image in every layer and once at the end, image to token in every layer
+        self.biases = zero_linear(MASK_CHANNELS, (2 * layers + 1) * config.attention_heads)
+        self.mask_head = MaskHead(config)
+        self.keep = zero_linear(config.width, 1) if config.use_spatial_prompts else None
+        self.heads = config.attention_heads
 
     def forward(
-        self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, edges: Tensor
+        self,
+        image_embedding: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        mask_features: Tensor,
+        boxes_xyxy: Tensor,
+        drawn_before: Tensor | None = None,
     ) -> DecodedMasks:
         """Decode one mask for each prompt.
 
@@ -80,17 +84,93 @@ class PerPromptDecoder(SelfPromptedDecoder):
             image_embedding: (B, D, G, G).
             image_pe: (1, D, G, G).
             sparse: (B, P, T, D) prompt tokens.
-            dense: (B, P, D, G, G), added to the embedding.
-            edges: (B, D/8, 4G, 4G) of `edges`.
+            dense: (B, P, X, G, G), X being `MASK_CHANNELS`.
+            mask_features: (B, F, 4G, 4G) of the pyramid.
+            boxes_xyxy: (B, P, 4) network pixels, of the proposals.
+            drawn_before: (B, P, 4G, 4G) mask logits of pass 1, of which a share is kept.
         """
         decoder = self.mask_decoder
         b, p, _, d = sparse.shape
         g = image_embedding.shape[-1]
-        keys = (image_embedding[:, None] + dense).reshape(b * p, d, g, g)
-        tokens, keys = decoder.transformer(keys, image_pe, self.add_output_tokens(sparse))
-        upscaled = decoder.output_upscaling(keys.transpose(1, 2).reshape(b * p, d, g, g))  # (B*P, D/8, 4G, 4G)
-        kernels = decoder.output_hypernetworks_mlps[0](tokens[:, 1])  # (B*P, D/8)
-        drawn = (kernels[:, None] @ upscaled.flatten(2)).reshape(b, p, -1)
-        skipped = kernels.reshape(b, p, -1) @ edges.flatten(2)  # (B, P, 16G*G)
+        tokens, keys = self._attend_both_ways(image_embedding, image_pe, sparse, dense)  # (B*P, 1+M+T, D), (B, G*G, D)
+        upscaled = decoder.output_upscaling(keys.transpose(1, 2).reshape(b, d, g, g))  # (B, D/8, 4G, 4G)
+        mask_tokens = tokens[:, 1].reshape(b, p, d)
+        kernels = decoder.output_hypernetworks_mlps[0](mask_tokens)  # (B, P, D/8)
+        drawn = (kernels @ upscaled.flatten(2)).reshape(b, p, 4 * g, 4 * g)
+        drawn = drawn + self.mask_head(mask_tokens, mask_features, boxes_xyxy)
+        if drawn_before is not None:
+            assert self.keep is not None
+            drawn = drawn + self.keep(mask_tokens)[..., None] * drawn_before
         predicted_iou = decoder.iou_prediction_head(tokens[:, 0])[:, 0].reshape(b, p)
-        return DecodedMasks((drawn + skipped).reshape(b, p, 4 * g, 4 * g), predicted_iou)
+        return DecodedMasks(drawn, predicted_iou)
+
+    def _attend_both_ways(
+        self, image_embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """SAM's `TwoWayTransformer.forward` with one image for many prompts: tokens (B*P, n, D), image (B, G*G, D)."""
+        transformer = self.mask_decoder.transformer
+        b, p = sparse.shape[:2]
+        prompts = self._add_output_tokens(sparse)  # (B*P, n, D)
+        n = prompts.shape[1]
+        biases = self._attention_biases(dense, n)
+
+        def of_image(tokens: Tensor) -> Tensor:  # (B*P, n, D) to (B, P*n, D)
+            return tokens.reshape(b, p * n, -1)
+
+        def of_prompt(tokens: Tensor) -> Tensor:  # (B, P*n, D) to (B*P, n, D)
+            return tokens.reshape(b * p, n, -1)
+
+        tokens, prompts_of_image = prompts, of_image(prompts)
+        keys, key_pe = (x.flatten(2).transpose(1, 2) for x in (image_embedding, image_pe))  # (B, G*G, D), (1, G*G, D)
+        for layer in transformer.layers:
+            if layer.skip_first_layer_pe:
+                tokens = attend(layer.self_attn, tokens, tokens, tokens)
+            else:
+                placed = tokens + prompts
+                tokens = tokens + attend(layer.self_attn, placed, placed, tokens)
+            queries = of_image(layer.norm1(tokens))
+            queries = queries + attend(
+                layer.cross_attn_token_to_image, queries + prompts_of_image, keys + key_pe, keys, next(biases)
+            )
+            queries = layer.norm2(queries)
+            queries = layer.norm3(queries + layer.mlp(queries))
+            keys = keys + attend(
+                layer.cross_attn_image_to_token,
+                keys + key_pe,
+                queries + prompts_of_image,
+                queries,
+                next(biases).transpose(2, 3),
+            )
+            keys = layer.norm4(keys)
+            tokens = of_prompt(queries)
+        queries = of_image(tokens)
+        queries = queries + attend(
+            transformer.final_attn_token_to_image, queries + prompts_of_image, keys + key_pe, keys, next(biases)
+        )
+        return of_prompt(transformer.norm_final_attn(queries)), keys
+
+    def _add_output_tokens(self, sparse: Tensor) -> Tensor:
+        """(B, P, T, D) prompts to (B*P, 1 + M + T, D): SAM's IoU token and M mask tokens before each prompt's own."""
+        outputs = torch.cat([self.mask_decoder.iou_token.weight, self.mask_decoder.mask_tokens.weight])  # (1 + M, D)
+        prompts = sparse.flatten(0, 1)
+        return torch.cat([outputs.expand(len(prompts), -1, -1), prompts], dim=1)
+
+    def _attention_biases(self, dense: Tensor, n: int) -> Iterator[Tensor]:
+        """For each cross-attention in turn (B, heads, P*n, G*G): all n tokens of an instance share its bias."""
+        b, p = dense.shape[:2]
+        places = dense.flatten(3).transpose(2, 3)  # (B, P, G*G, X)
+        all_biases = self.biases(places).permute(0, 3, 1, 2)  # (B, layers * heads, P, G*G)
+        for bias in all_biases.split(self.heads, dim=1):
+            yield bias[:, :, :, None].expand(-1, -1, -1, n, -1).reshape(b, self.heads, p * n, -1)
+
+
+def attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """SAM's attention layer, fused where it can be, with a bias (B, heads, queries, keys) on its logits."""
+    q, k, v = attention.q_proj(q), attention.k_proj(k), attention.v_proj(v)
+    q, k, v = (attention._separate_heads(x, attention.num_heads) for x in (q, k, v))  # (B, heads, tokens, D / heads)
+    if bias is not None and bias.requires_grad:  # torch's fused kernels give a bias no gradient
+        mixed = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]) + bias, dim=3).to(v.dtype) @ v
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
+    out: Tensor = attention.out_proj(attention._recombine_heads(mixed))
+    return out

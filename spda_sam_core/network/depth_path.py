@@ -6,35 +6,39 @@ import torch
 from torch import Tensor, nn
 
 from spda_sam_core.config import ModelConfig
-from spda_sam_core.network.encoders.hierarchical import conv_norm_act
+from spda_sam_core.network.layers import conv_norm_act
 
 
 class DepthPath(nn.Module):
-    """Inverse depth to features at strides 4, 8 and 16."""
+    """Inverse depth to features at the strides of the RGB path."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        narrow, middle, wide = config.depth_widths
-        self.to4 = nn.Sequential(
+        narrow, *wider = config.depth_widths
+        stem = nn.Sequential(
             conv_norm_act(2, narrow, stride=2),
             conv_norm_act(narrow, narrow, stride=2),
             conv_norm_act(narrow, narrow),
         )
-        self.to8 = nn.Sequential(conv_norm_act(narrow, middle, stride=2), conv_norm_act(middle, middle))
-        self.to16 = nn.Sequential(conv_norm_act(middle, wide, stride=2), conv_norm_act(wide, wide))
+        steps = zip(config.depth_widths, wider, strict=False)
+        self.stages = nn.ModuleList(
+            [stem, *(nn.Sequential(conv_norm_act(a, b, stride=2), conv_norm_act(b, b)) for a, b in steps)]
+        )
 
-    def forward(self, inverse_depth: Tensor, depth_valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, inverse_depth: Tensor, depth_valid: Tensor) -> tuple[Tensor, ...]:
         """Encode depth.
 
         Args:
-            inverse_depth: (B, 1, S, S) float32 in [0, 1], 0 where unknown.
+            inverse_depth: (B, 1, S, S) float32 in [0, 1].
             depth_valid: (B, 1, S, S) float32, 1 where known.
 
         Returns:
-            D4, D8 and D16 with channels as in `depth_widths`, (B, C, S/4, S/4), (B, C, S/8, S/8), (B, C, G, G).
+            (B, C, S/4, S/4) and so on, one per stride, channels as in `depth_widths`.
         """
         # centred, so that an unknown pixel is neither near nor far
-        centred = (inverse_depth - 0.5) * depth_valid
-        d4 = self.to4(torch.cat([centred, depth_valid - 0.5], dim=1))
-        d8 = self.to8(d4)
-        return d4, d8, self.to16(d8)
+        features = torch.cat([(inverse_depth - 0.5) * depth_valid, depth_valid - 0.5], dim=1)
+        levels = []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        return tuple(levels)

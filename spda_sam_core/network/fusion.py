@@ -1,21 +1,33 @@
-"""C2FFM, the Coarse-to-Fine RGB-D Fusion Module: depth added to the taps of the RGB path.
+"""C2FFM, the Coarse-to-Fine RGB-D Fusion Module: depth into the features of the RGB path, at every stride.
 
 The paper's abstract states the two parts: the depth map's structure guides the fusion coarsely, its local variations
-are encoded and fused finely. Their form, and the reliability gate (after CalibNet's agreement of RGB and depth), are
-our reading. All outputs start at zero: an untrained C2FFM leaves the RGB features exactly as they were.
+are encoded and fused finely. Their form is our reading:
+
+- coarse: RGB features look at a summary of the scene, and look more at what is near them in the image *and in depth*
+  (after DFormerv2's geometry attention, Yin et al., CVPR 2025); a gate from the same summary;
+- fine: depth and its local variation at the stride's own resolution;
+- reliability: one gate per place, after CalibNet's agreement of RGB and depth: bad depth is ignored, not obeyed.
+
+All outputs start at zero: an untrained C2FFM leaves the RGB features exactly as they were.
 """
 
 from __future__ import annotations
+
+import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spda_sam_core.config import ModelConfig
-from spda_sam_core.network.encoders.hierarchical import conv_norm_act
+from spda_sam_core.network.layers import area_pool, conv_norm_act, enlarge, zero_conv
 
-STRUCTURE_GRID = 12
-"""Depth structure is summarised by about this many rows and columns of tokens (exactly at input size 384)."""
+KEY_GRID = 12
+"""Rows and columns of the summary of the scene, whatever the input size."""
+QUERY_GRID = 24
+"""Rows and columns that look at it, at most: more would cost more than all else at SAM's 1024 pixels."""
+_HEADS, _INNER = 4, 32
 
 
 class C2FFM(nn.Module):
@@ -26,10 +38,11 @@ class C2FFM(nn.Module):
         self.variation = DepthVariation(config) if config.fusion_fine else None
         pairs = zip(config.encoder_widths, config.depth_widths, strict=True)
         self.levels = nn.ModuleList(
-            FusionLevel(rgb, depth, coarse=config.fusion_coarse, fine=config.fusion_fine)
+            # structure is coarse: strides 4 and 8 get it through the pyramid
+            FusionLevel(rgb, depth, coarse=config.fusion_coarse and i >= 2, fine=config.fusion_fine)
             if config.fusion_coarse or config.fusion_fine
             else PlainAddition(rgb, depth)
-            for rgb, depth in pairs
+            for i, (rgb, depth) in enumerate(pairs)
         )
 
     def forward(
@@ -38,8 +51,8 @@ class C2FFM(nn.Module):
         """Fuse.
 
         Args:
-            rgb: features of the RGB path at strides 4, 8 and 16, each (B, C, h, w).
-            depth: features of the depth path at the same strides, each (B, Cd, h, w).
+            rgb: features of the RGB path at strides 4, 8, 16 and, if it has it, 32; each (B, C, h, h).
+            depth: features of the depth path at the same strides, each (B, Cd, h, h).
             inverse_depth: (B, 1, S, S) in [0, 1].
             depth_valid: (B, 1, S, S), 1 where depth is known.
 
@@ -47,9 +60,10 @@ class C2FFM(nn.Module):
             Fused features, shaped as `rgb`. Where an image has no known depth they equal `rgb`.
         """
         variations = self.variation(inverse_depth, depth_valid) if self.variation is not None else depth
-        return tuple(
-            level(x, d, v, depth_valid) for level, x, d, v in zip(self.levels, rgb, depth, variations, strict=True)
-        )
+        known = area_pool(depth_valid, rgb[0].shape[-1])  # (B, 1, S/4, S/4)
+        near = area_pool(inverse_depth * depth_valid, rgb[0].shape[-1])
+        seen = torch.cat([near, known], dim=1)
+        return tuple(level(x, d, v, seen) for level, x, d, v in zip(self.levels, rgb, depth, variations, strict=True))
 
 
 class PlainAddition(nn.Module):
@@ -59,10 +73,10 @@ class PlainAddition(nn.Module):
         super().__init__()
         self.project = zero_conv(depth_channels, rgb_channels)
 
-    def forward(self, rgb: Tensor, depth: Tensor, variation: Tensor, depth_valid: Tensor) -> Tensor:
-        """(B, C, h, w), (B, Cd, h, w) twice and (B, 1, S, S) to (B, C, h, w)."""
+    def forward(self, rgb: Tensor, depth: Tensor, variation: Tensor, seen: Tensor) -> Tensor:
+        """(B, C, h, h), (B, Cd, h, h) twice and (B, 2, S/4, S/4) to (B, C, h, h)."""
         del variation  # the fine part's input
-        return rgb + self.project(depth) * depth_valid.amax(dim=(2, 3), keepdim=True)
+        return rgb + self.project(depth) * _any_known(seen)
 
 
 class FusionLevel(nn.Module):
@@ -71,55 +85,80 @@ class FusionLevel(nn.Module):
     def __init__(self, rgb_channels: int, depth_channels: int, *, coarse: bool, fine: bool) -> None:
         super().__init__()
         self.coarse = CoarseGuidance(rgb_channels, depth_channels) if coarse else None
-        self.fine = FineDetail(rgb_channels, depth_channels) if fine else None
+        self.fine = FineDetail(rgb_channels, 2 * depth_channels) if fine else None
         self.reliability = Reliability(rgb_channels, depth_channels)
 
-    def forward(self, rgb: Tensor, depth: Tensor, variation: Tensor, depth_valid: Tensor) -> Tensor:
-        """(B, C, h, w), (B, Cd, h, w) twice and (B, 1, S, S) to (B, C, h, w)."""
+    def forward(self, rgb: Tensor, depth: Tensor, variation: Tensor, seen: Tensor) -> Tensor:
+        """Fuse one stride.
+
+        Args:
+            rgb: (B, C, h, h).
+            depth: (B, Cd, h, h).
+            variation: (B, Cd, h, h).
+            seen: (B, 2, S/4, S/4): mean of inverse depth with 0 for what is unknown, and share of what is known.
+
+        Returns:
+            (B, C, h, h).
+        """
         change = torch.zeros_like(rgb)
         if self.coarse is not None:
-            change = change + self.coarse(rgb, depth)
+            change = change + self.coarse(rgb, depth, seen)
         if self.fine is not None:
-            change = change + self.fine(rgb, variation)
-        return rgb + self.reliability(rgb, depth, depth_valid) * change
+            change = change + self.fine(rgb, torch.cat([depth, variation], dim=1))
+        return rgb + self.reliability(rgb, depth, seen) * change
 
 
 class CoarseGuidance(nn.Module):
-    """Cross-attention from RGB to pooled depth structure, and a gate on RGB from low-passed depth."""
+    """Attention from RGB to a summary of the scene, biased by distance in image and depth, and a gate from it."""
 
     def __init__(self, rgb_channels: int, depth_channels: int) -> None:
         super().__init__()
-        self.inner = depth_channels
-        self.query = nn.Conv2d(rgb_channels, depth_channels, 1)
-        self.key_value = nn.Conv2d(depth_channels, 2 * depth_channels, 1)
-        self.out = zero_conv(depth_channels, rgb_channels)
+        self.query = nn.Conv2d(rgb_channels, _INNER, 1)
+        self.key_value = nn.Conv2d(rgb_channels + depth_channels, 2 * _INNER, 1)
+        self.out = zero_conv(_INNER, rgb_channels)
         self.gate = zero_conv(depth_channels, rgb_channels)
+        # how fast attention falls with distance: per head, in the image and in depth
+        self.falls = nn.Parameter(torch.tensor([[4.0, 8.0], [2.0, 8.0], [4.0, 2.0], [0.5, 0.5]]))
 
-    def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """(B, C, h, w) and (B, Cd, h, w) to the (B, C, h, w) to add to RGB."""
-        b, _, h, w = rgb.shape
-        structure = F.avg_pool2d(depth, max(1, h // STRUCTURE_GRID))  # (B, Cd, 12, 12)
-        # queries at 24 x 24: structure is coarse, and attention at stride 4 would cost more than all else
-        pooled = F.avg_pool2d(rgb, max(1, h // (2 * STRUCTURE_GRID)))
-        q = self.query(pooled).flatten(2).transpose(1, 2)  # (B, 576, Cd)
-        k, v = self.key_value(structure).flatten(2).transpose(1, 2).chunk(2, dim=2)  # (B, 144, Cd) each
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        guided = self.out(mixed.reshape(b, self.inner, *pooled.shape[2:]))
-        gate = torch.tanh(self.gate(structure))
-        return _enlarge(guided, h, w) + rgb * _enlarge(gate, h, w)
+    def forward(self, rgb: Tensor, depth: Tensor, seen: Tensor) -> Tensor:
+        """(B, C, h, h), (B, Cd, h, h) and (B, 2, S/4, S/4) to the (B, C, h, h) to add to RGB."""
+        side = rgb.shape[-1]
+        asking, scene = area_pool(rgb, QUERY_GRID), area_pool(rgb, KEY_GRID)
+        share = area_pool(seen[:, 1:], side)
+        known = area_pool(share, KEY_GRID)
+        # holes have no part in a mean
+        structure = area_pool(depth * share, KEY_GRID) / known.clamp(min=1e-3)
+        keys, values = self.key_value(torch.cat([scene, structure], dim=1)).chunk(2, dim=1)
+        bias = self._bias(area_pool(seen, asking.shape[-1]), area_pool(seen, scene.shape[-1]))
+        q, k, v = (_split_heads(x) for x in (self.query(asking), keys, values))
+        mixed = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]) + bias, dim=3).to(v.dtype) @ v
+        guided = self.out(mixed.transpose(2, 3).reshape(rgb.shape[0], _INNER, *asking.shape[2:]))
+        gate = torch.tanh(self.gate(structure)) * (known > 0)
+        return enlarge(guided, side) + rgb * enlarge(gate, side)
+
+    def _bias(self, asking: Tensor, scene: Tensor) -> Tensor:
+        """(B, 2, q, q) and (B, 2, k, k) of `seen` to (B, heads, q*q, k*k), at most 0."""
+        near_q, near_k = (_mean_of_known(x).flatten(2) for x in (asking, scene))  # (B, 1, q*q), (B, 1, k*k)
+        known_q, known_k = ((x[:, 1:] > 0).flatten(2).float() for x in (asking, scene))
+        both = known_q[..., :, None] * known_k[..., None, :]
+        apart_in_depth = (near_q[..., :, None] - near_k[..., None, :]).abs() * both  # (B, 1, q*q, k*k)
+        places_q, places_k = (_places(x.shape[-1], x.device) for x in (asking, scene))
+        apart = torch.linalg.vector_norm(places_q[:, None] - places_k[None], dim=2)  # (q*q, k*k)
+        in_image, in_depth = self.falls.float().clamp(min=0)[:, :, None, None].unbind(dim=1)  # (heads, 1, 1) each
+        return -(in_image * apart + in_depth * apart_in_depth)
 
 
 class FineDetail(nn.Module):
-    """Detail from local depth variation, let in where RGB and variation say so."""
+    """Detail from depth and its local variation, let in where RGB and depth say so."""
 
-    def __init__(self, rgb_channels: int, variation_channels: int) -> None:
+    def __init__(self, rgb_channels: int, depth_channels: int) -> None:
         super().__init__()
-        self.gate = nn.Conv2d(rgb_channels + variation_channels, rgb_channels, 1)
-        self.detail = zero_conv(variation_channels, rgb_channels)
+        self.gate = nn.Conv2d(rgb_channels + depth_channels, rgb_channels, 1)
+        self.detail = zero_conv(depth_channels, rgb_channels)
 
-    def forward(self, rgb: Tensor, variation: Tensor) -> Tensor:
-        """(B, C, h, w) and (B, Cv, h, w) to the (B, C, h, w) to add to RGB."""
-        return self.detail(variation) * torch.sigmoid(self.gate(torch.cat([rgb, variation], dim=1)))
+    def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
+        """(B, C, h, h) and (B, Cv, h, h) to the (B, C, h, h) to add to RGB."""
+        return self.detail(depth) * torch.sigmoid(self.gate(torch.cat([rgb, depth], dim=1)))
 
 
 class Reliability(nn.Module):
@@ -129,18 +168,20 @@ class Reliability(nn.Module):
         super().__init__()
         self.rgb = nn.Conv2d(rgb_channels, depth_channels, 1)
         self.depth = nn.Conv2d(depth_channels, depth_channels, 1)
-        self.gate = nn.Conv2d(4, 1, 1)
+        self.gate = nn.Conv2d(3, 1, 1)
         assert self.gate.bias is not None
         nn.init.constant_(self.gate.bias, 1.0)  # begins mostly open
 
-    def forward(self, rgb: Tensor, depth: Tensor, depth_valid: Tensor) -> Tensor:
-        """(B, C, h, w), (B, Cd, h, w) and (B, 1, S, S) to (B, 1, h, w); 0 where an image has no depth at all."""
-        agreement = F.cosine_similarity(self.rgb(rgb), self.depth(depth), dim=1, eps=1e-4)[:, None]
-        valid = F.avg_pool2d(depth_valid, depth_valid.shape[-1] // rgb.shape[-1])
-        here = torch.cat([agreement, valid], dim=1)  # (B, 2, h, w)
-        whole = here.mean(dim=(2, 3), keepdim=True).expand_as(here)
-        gate = torch.sigmoid(self.gate(torch.cat([here, whole], dim=1)))
-        return gate * (valid.amax(dim=(2, 3), keepdim=True) > 0)
+    def forward(self, rgb: Tensor, depth: Tensor, seen: Tensor) -> Tensor:
+        """(B, C, h, h), (B, Cd, h, h) and (B, 2, S/4, S/4) to (B, 1, h, h); 0 where an image has no depth at all."""
+        agreement = F.cosine_similarity(self.rgb(rgb).float(), self.depth(depth).float(), dim=1, eps=1e-4)[:, None]
+        known = area_pool(seen[:, 1:], rgb.shape[-1])
+        # of the whole image only where depth is known: padding says nothing about the sensor
+        whole = (agreement * known).mean(dim=(2, 3), keepdim=True) / known.mean(dim=(2, 3), keepdim=True).clamp(
+            min=1e-4
+        )
+        gate = torch.sigmoid(self.gate(torch.cat([agreement, known, whole.expand_as(known)], dim=1)))
+        return gate * _any_known(seen)
 
 
 class DepthVariation(nn.Module):
@@ -148,16 +189,16 @@ class DepthVariation(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        narrow, middle, wide = config.depth_widths
-        self.to4 = conv_norm_act(5, narrow, stride=2)
-        self.to8 = conv_norm_act(narrow, middle, stride=2)
-        self.to16 = conv_norm_act(middle, wide, stride=2)
+        widths = (5, *config.depth_widths)
+        self.stages = nn.ModuleList(conv_norm_act(a, b, stride=2) for a, b in pairwise(widths))
 
-    def forward(self, inverse_depth: Tensor, depth_valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 1, S, S) twice to variation at strides 4, 8 and 16, channels as in `depth_widths`."""
-        v4 = self.to4(local_variation(inverse_depth, depth_valid))
-        v8 = self.to8(v4)
-        return v4, v8, self.to16(v8)
+    def forward(self, inverse_depth: Tensor, depth_valid: Tensor) -> tuple[Tensor, ...]:
+        """(B, 1, S, S) twice to variation at stride 4 and so on, channels as in `depth_widths`."""
+        features, levels = local_variation(inverse_depth, depth_valid), []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        return tuple(levels)
 
 
 def local_variation(inverse_depth: Tensor, depth_valid: Tensor) -> Tensor:
@@ -194,22 +235,22 @@ def _blur(depth: Tensor, known: Tensor, size: int) -> Tensor:
     return total / count.clamp(min=1e-6)
 
 
-def _enlarge(x: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+def _any_known(seen: Tensor) -> Tensor:
+    """(B, 2, h, h) to (B, 1, 1, 1): 1 where an image has any depth."""
+    return (seen[:, 1:].amax(dim=(2, 3), keepdim=True) > 0).to(seen.dtype)
 
 
-def zero_conv(channels_in: int, channels_out: int) -> nn.Conv2d:
-    """A 1x1 convolution that starts as zero (Zhang et al., "ControlNet", ICCV 2023)."""
-    conv = nn.Conv2d(channels_in, channels_out, 1)
-    nn.init.zeros_(conv.weight)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
-    return conv
+def _mean_of_known(seen: Tensor) -> Tensor:
+    """(B, 2, h, h) to the (B, 1, h, h) mean of the inverse depths that are known, 0 where none is."""
+    return seen[:, :1] / seen[:, 1:].clamp(min=1e-4)
 
 
-def zero_linear(channels_in: int, channels_out: int) -> nn.Linear:
-    """A linear layer that starts as zero."""
-    linear = nn.Linear(channels_in, channels_out)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
+def _places(side: int, device: torch.device) -> Tensor:
+    """(side * side, 2) x and y of cells, 0 to 1 over the image."""
+    steps = (torch.arange(side, device=device, dtype=torch.float32) + 0.5) / side
+    return torch.stack([steps.repeat(side), steps.repeat_interleave(side)], dim=1)
+
+
+def _split_heads(x: Tensor) -> Tensor:
+    """(B, C, h, h) to (B, heads, h*h, C / heads)."""
+    return x.flatten(2).unflatten(1, (_HEADS, -1)).transpose(2, 3)

@@ -26,7 +26,7 @@ from spda_sam_core.weights.download import find_weights
 from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header, write_safetensors
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 
-FORMAT = "spda_sam/1"
+FORMAT = "spda_sam/2"
 FOLDER_VARIABLE = "SPDA_SAM_CHECKPOINTS"
 """Environment variable: a folder that is searched first for checkpoints given by name."""
 

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from spda_sam_core.depth.estimators import DepthEstimator
 from training.data.augment import TrainingPicture, augment
 from training.data.dataset import CocoRgbdDataset
 from training.learning.train_config import TrainConfig
 
 
 class Batch(NamedTuple):
-    """B pictures; the last three have one entry per picture, see `training.learning.losses.Targets`.
+    """B pictures, fields as in `TrainingPicture`; the last three have one entry per picture.
 
     Attributes:
         image: (B, 3, S, S) float32.
         inverse_depth: (B, 1, S, S) float32.
         depth_valid: (B, 1, S, S) float32.
+        estimate: (B,) float32.
+        true_inverse_depth: (B, 1, S, S) float32.
+        true_depth_valid: (B, 1, S, S) float32.
         masks: B of (M, S, S) bool.
         boxes_xyxy: B of (M, 4) float32 network pixels.
         class_ids: B of (M,) int64.
@@ -32,6 +34,9 @@ class Batch(NamedTuple):
     image: Tensor
     inverse_depth: Tensor
     depth_valid: Tensor
+    estimate: Tensor
+    true_inverse_depth: Tensor
+    true_depth_valid: Tensor
     masks: list[Tensor]
     boxes_xyxy: list[Tensor]
     class_ids: list[Tensor]
@@ -50,7 +55,6 @@ class TrainingBatches(IterableDataset[Batch]):
         config: the run.
         size: S.
         first_step: step to begin at.
-        depth_estimator: name or path of the estimator, loaded in the process that uses it; None: none.
         share: which of the `batch_size` pictures of a batch to make, in this order; None: all.
     """
 
@@ -61,16 +65,13 @@ class TrainingBatches(IterableDataset[Batch]):
         size: int,
         *,
         first_step: int,
-        depth_estimator: str | None,
         share: Sequence[int] | None = None,
     ) -> None:
         self.pictures = pictures
         self.config = config
         self.size = size
         self.first_step = first_step
-        self.depth_estimator = depth_estimator
         self.share = range(config.batch_size) if share is None else share
-        self._loaded: DepthEstimator | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
@@ -94,8 +95,8 @@ class TrainingBatches(IterableDataset[Batch]):
         """The batch of a step, or the share of it."""
         first = step * self.config.batch_size
         made = [self.picture(first + i) for i in self.share]
-        stacked = (torch.from_numpy(np.stack([getattr(p, name) for p in made])) for name in Batch._fields[:3])
-        listed = ([torch.from_numpy(getattr(p, name)) for p in made] for name in Batch._fields[3:])
+        stacked = (torch.from_numpy(np.stack([getattr(p, name) for p in made])) for name in Batch._fields[:6])
+        listed = ([torch.from_numpy(getattr(p, name)) for p in made] for name in Batch._fields[6:])
         return Batch(*stacked, *listed)
 
     def picture(self, number: int) -> TrainingPicture:
@@ -103,7 +104,4 @@ class TrainingBatches(IterableDataset[Batch]):
         epoch, position = divmod(number, len(self.pictures))
         order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.pictures))
         rng = np.random.default_rng((self.config.seed, epoch, position))
-        if self._loaded is None and self.depth_estimator is not None:
-            self._loaded = DepthEstimator.from_pretrained(self.depth_estimator)
-        estimate = self._loaded.estimate if self._loaded is not None else None
-        return augment(self.pictures[int(order[position])], self.size, self.config.augment, rng, estimate)
+        return augment(self.pictures[int(order[position])], self.size, self.config.augment, rng)

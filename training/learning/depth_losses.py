@@ -1,104 +1,65 @@
-"""Losses for relative inverse depth, blind to its scale and offset.
-
-Written after Ranftl et al., "Towards Robust Monocular Depth Estimation: Mixing Datasets for Zero-shot
-Cross-dataset Transfer" (MiDaS), TPAMI 2022, arXiv 1907.01341: equations 6 to 8 (alignment by median and mean
-absolute deviation) and 11 (multi-scale gradient matching).
-
-Shapes: B pictures of H x W pixels.
-"""
+"""What the depth head learns from: inverse depth as the network is shown it, and where there is any."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-MINIMUM_RELATIVE_DEVIATION = 0.002
-"""A picture whose inverse depth deviates less than this from its median is flat: it has nothing to teach."""
+from spda_sam_core.network.layers import area_pool
+from training.learning.distributed import normaliser
 
-
-def median_and_deviation(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Robust offset and scale of each map (equation 6).
-
-    Args:
-        values: (B, H, W) float32.
-        known: (B, H, W) bool, the pixels that count.
-
-    Returns:
-        The median and the mean absolute deviation from it, both (B, 1, 1); NaN where nothing is known.
-    """
-    inside = values.masked_fill(~known, torch.nan).flatten(1)
-    median = inside.nanmedian(dim=1, keepdim=True).values
-    deviation = (inside - median).abs().nanmean(dim=1, keepdim=True)
-    return median[..., None], deviation[..., None]
+GRADIENT_WEIGHT = 0.5
+"""Of the gradient matching loss, as in MiDaS."""
+SEEN_WEIGHT = 0.2
+"""Of the question whether anything is within sight."""
 
 
-def aligned_residual(
-    prediction: Tensor, inverse_depth: Tensor, known: Tensor, far: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Difference of prediction and truth, each in units of its own deviation from its own median.
+def depth_loss(depth_logits: Tensor | None, inverse_depth: Tensor, depth_valid: Tensor) -> Tensor:
+    """Mean over the pictures with known depth; pictures without teach nothing.
+
+    Inverse depth is normalised to each picture's own range already (`spda_sam_core.depth.normalisation`), so that no
+    scale or offset has to be found.
 
     Args:
-        prediction: (B, H, W) float32, any positive scale and any offset.
-        inverse_depth: (B, H, W) float32 in 1/m; ignored where not known.
-        known: (B, H, W) bool.
-        far: (B, H, W) bool, pixels without depth that are known to be open water. They are to lie with the
-            farthest known pixel: at inverse depth 0 they would squeeze all relief out of a normalised map.
-
-    Returns:
-        The residual (B, H, W) float32, 0 where it does not count, and where it counts (B, H, W) bool. Nothing
-        counts in a picture without depth or with a flat one.
+        depth_logits: (B, 2, h, h) of `DepthHead`; None: the network has none.
+        inverse_depth: (B, 1, S, S) in [0, 1].
+        depth_valid: (B, 1, S, S), 1 where known.
     """
-    true_median, true_deviation = median_and_deviation(inverse_depth, known)
-    # NaN, of a picture without depth, compares False
-    teaches = true_deviation > MINIMUM_RELATIVE_DEVIATION * true_median.abs()
-    known = known & teaches
-    # all pixels of a picture that does not teach: the gradient of an empty median is NaN, even times 0
-    median, deviation = median_and_deviation(prediction, known | ~teaches)
-    truth = (inverse_depth - true_median) / true_deviation
-    counts = known
-    if far is not None:
-        farthest = truth.masked_fill(~known, torch.inf).amin(dim=(1, 2), keepdim=True)
-        truth = torch.where(known, truth, farthest)
-        counts = known | (far & teaches)
-    residual = (prediction - median) / deviation.clamp_min(1e-6) - truth
-    return torch.where(counts, residual, 0.0), counts
+    if depth_logits is None:
+        return inverse_depth.new_zeros(())
+    side = depth_logits.shape[-1]
+    share = area_pool(depth_valid, side)[:, 0]  # (B, h, h)
+    truth = area_pool(inverse_depth * depth_valid, side)[:, 0] / share.clamp(min=1e-3)
+    known = share > 0.5
+    near, seen = depth_logits.float().unbind(dim=1)
+    residual = (near.sigmoid() - truth) * known
+    pixels = known.sum(dim=(1, 2)).clamp(min=1)
+    absolute = residual.abs().sum(dim=(1, 2)) / pixels
+    asked = F.binary_cross_entropy_with_logits(seen, known.float(), reduction="none").mean(dim=(1, 2))
+    has_depth = known.any(dim=2).any(dim=1).float()
+    losses = absolute + GRADIENT_WEIGHT * gradient_loss(residual, known) + SEEN_WEIGHT * asked
+    return (losses * has_depth).sum() / normaliser(has_depth.sum())
 
 
-def absolute_loss(residual: Tensor, counts: Tensor) -> Tensor:
-    """Mean absolute residual over the pixels that count, then over pictures (equation 7 with the L1 norm).
-
-    Args:
-        residual: (B, H, W) of `aligned_residual`.
-        counts: (B, H, W) bool.
-
-    Returns:
-        Scalar; 0, with gradients of 0, if no pixel counts.
-    """
-    pixels = counts.sum(dim=(1, 2))
-    per_picture = residual.abs().sum(dim=(1, 2)) / pixels.clamp_min(1)
-    return per_picture.sum() / (pixels > 0).sum().clamp_min(1)
-
-
-def gradient_loss(residual: Tensor, counts: Tensor, scales: int = 4) -> Tensor:
-    """Mean absolute differences of neighbouring residuals, summed over scales (equation 11).
+def gradient_loss(residual: Tensor, counts: Tensor, scales: int = 3) -> Tensor:
+    """Mean absolute differences of neighbouring residuals, summed over scales (MiDaS, arXiv 1907.01341, equation 11).
 
     Edges of the prediction are thereby drawn to edges of the truth, and its smooth parts are kept smooth.
 
     Args:
-        residual: (B, H, W) of `aligned_residual`.
-        counts: (B, H, W) bool.
+        residual: (B, h, h), prediction minus truth.
+        counts: (B, h, h) bool.
         scales: number of scales; each takes every other pixel of the one before.
 
     Returns:
-        Scalar; 0, with gradients of 0, if no pixel counts.
+        (B,); 0, with gradients of 0, where no pixel counts.
     """
-    total = residual.new_zeros(())
+    total = residual.new_zeros(len(residual))
     for scale in range(scales):
         step = 2**scale
         r, c = residual[:, ::step, ::step], counts[:, ::step, ::step]
         across = (r[:, :, 1:] - r[:, :, :-1]) * (c[:, :, 1:] & c[:, :, :-1])
         down = (r[:, 1:] - r[:, :-1]) * (c[:, 1:] & c[:, :-1])
-        pixels = c.sum(dim=(1, 2))
         sums = across.abs().sum(dim=(1, 2)) + down.abs().sum(dim=(1, 2))
-        total = total + (sums / pixels.clamp_min(1)).sum() / (pixels > 0).sum().clamp_min(1)
+        total = total + sums / c.sum(dim=(1, 2)).clamp_min(1)
     return total

@@ -136,3 +136,15 @@ def share_of_batch(batch_size: int, accumulate: int) -> list[int]:
         )
     first = [micro * own * count + process_index() * own for micro in range(accumulate)]
     return [start + i for start in first for i in range(own)]
+
+
+def normaliser(own: Tensor) -> Tensor:
+    """What the part of this process is divided by where a loss is per unit of something in the batch.
+
+    Args:
+        own: how much of it there is in the pictures of this process, a number.
+
+    Returns:
+        How much there is in those of all W processes, at least 1, divided by W.
+    """
+    return gather(own).sum(dim=0).clamp(min=1) / process_count()

@@ -1,4 +1,4 @@
-"""What training minimises: classes and boxes of the places, masks and predicted IoU of both decoder passes.
+"""What training minimises: classes, boxes and quality of the places, masks of both decoder passes, and depth.
 
 Every loss is a mean over the pictures of all processes: with W of them each returns its pictures' part times W, so that
 the mean over processes, which `DistributedDataParallel` takes of gradients, is that of one process with all pictures.
@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
-from spda_sam_core.network.encoders.hierarchical import conv_norm_act
+from spda_sam_core.network.layers import separable_conv
 from spda_sam_core.network.network import SpdaSamNetwork
-from spda_sam_core.network.semantic_prompts import STRIDES, Proposals, best_places, place_centres
+from spda_sam_core.network.proposals import STRIDES, Proposals, place_centres
+from spda_sam_core.network.suppression import best_unique
 from training.learning.assignment import Assignment, assign
-from training.learning.distributed import gather, process_count
+from training.learning.depth_losses import depth_loss
+from training.learning.distributed import normaliser
+from training.learning.mask_losses import mask_losses
 
 PLACES_PER_INSTANCE = 8
 """Of the one-to-many assignment."""
@@ -28,12 +31,14 @@ PLACES_PER_INSTANCE = 8
 class LossWeights:
     """Weight of each term in the total."""
 
-    classes: float
-    classes_one_to_many: float
-    boxes: float
-    mask_bce: float
-    mask_dice: float
-    iou: float
+    classes: float = 1.0
+    classes_one_to_many: float = 1.0
+    boxes: float = 2.0
+    quality: float = 0.5
+    mask_bce: float = 2.0
+    mask_dice: float = 2.0
+    iou: float = 1.0
+    depth: float = 1.0
 
 
 class OneToManyHead(nn.Module):
@@ -42,30 +47,39 @@ class OneToManyHead(nn.Module):
     def __init__(self, model: SpdaSamNetwork) -> None:
         super().__init__()
         config = model.config
+        self.input_size = config.input_size
         self.classes = nn.Sequential(
-            conv_norm_act(config.width, config.width // 2, kernel=1),
-            nn.Conv2d(config.width // 2, len(config.class_names), 1),
+            separable_conv(config.width, config.width), nn.Conv2d(config.width, len(config.class_names), 1)
         )
         nn.init.constant_(self.classes[-1].bias, -4.6)  # as in ProposalHead
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, N, D) of the places to (B, N, C) logits."""
-        return self.classes(features.transpose(1, 2)[..., None]).flatten(2).transpose(1, 2)
+        sides = [self.input_size // stride for stride in STRIDES]
+        levels = features.transpose(1, 2).split([side**2 for side in sides], dim=2)
+        logits = [
+            self.classes(level.unflatten(2, (side, side))).flatten(2) for level, side in zip(levels, sides, strict=True)
+        ]
+        return torch.cat(logits, dim=2).transpose(1, 2)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Labels of a batch of B pictures, one entry each.
+    """Labels of a batch of B pictures, one entry each; depth is stacked.
 
     Attributes:
         masks: (M, S, S) bool.
         boxes_xyxy: (M, 4) float32 network pixels.
         class_ids: (M,) int64.
+        inverse_depth: (1, S, S) float32 in [0, 1], the true one, whatever the network is shown.
+        depth_valid: (1, S, S) float32, 1 where it is known.
     """
 
     masks: list[Tensor]
     boxes_xyxy: list[Tensor]
     class_ids: list[Tensor]
+    inverse_depth: Tensor
+    depth_valid: Tensor
 
 
 class TrainingLosses(nn.Module):
@@ -90,34 +104,40 @@ class TrainingLosses(nn.Module):
         image: Tensor,
         inverse_depth: Tensor,
         depth_valid: Tensor,
+        estimate: Tensor,
         targets: Targets,
-        chance: Sequence[torch.Generator],
+        generators: Sequence[torch.Generator],
     ) -> dict[str, Tensor]:
         """The losses of a batch.
 
         Args:
             image: (B, 3, S, S).
-            inverse_depth: (B, 1, S, S).
+            inverse_depth: (B, 1, S, S), what the network is shown.
             depth_valid: (B, 1, S, S).
+            estimate: (B,) 1 where the network shall see its own estimate.
             targets: what is in the pictures.
-            chance: one per picture, so that it does not matter which process has which other pictures.
+            generators: one per picture, so that it does not matter which process has which other pictures.
 
         Returns:
             The terms, unweighted, and `total`.
         """
         model = self.model
-        fused = model.encode(image, inverse_depth, depth_valid)
-        pyramid = model.pyramid(fused)
+        features = model.encode(image, inverse_depth, depth_valid, estimate)
+        pyramid = model.pyramid(features.fused)
         proposals = model.proposal_head(pyramid)
         many_logits = self.one_to_many(proposals.features)
         one, many = assign_batch(proposals, many_logits, targets, model.config.input_size)
-        index, owners = choose_decoded(one, many, best_places(proposals.class_logits, self.decoded), chance)
-        masks, ious = model.segment(fused, pyramid, proposals.pick(index))
+        best, _ = best_unique(proposals.scores().detach(), proposals.boxes_xyxy.detach(), self.decoded)
+        index, owners = choose_decoded(one, many, best, generators)
+        shift = displacements(owners, generators)
+        masks, ious = model.segment(features.fused, pyramid, proposals.pick(index), shift)
         losses = {
             "classes": class_loss(proposals.class_logits, one, targets),
             "classes_one_to_many": class_loss(many_logits, many, targets),
             "boxes": 0.5 * (box_loss(proposals, one, targets) + box_loss(proposals, many, targets)),
-            **mask_losses(masks, ious, owners, targets),
+            "quality": quality_loss(proposals, many, targets),
+            **mask_losses(masks, ious, owners, targets.masks, targets.boxes_xyxy),
+            "depth": depth_loss(features.depth_logits, targets.inverse_depth, targets.depth_valid),
         }
         weighted = [losses[name] * getattr(self.weights, name) for name in vars(self.weights)]
         return {**losses, "total": sum(weighted)}  # type: ignore[dict-item]
@@ -139,7 +159,7 @@ def assign_batch(
 
 
 def choose_decoded(
-    one: list[Assignment], many: list[Assignment], best: Tensor, chance: Sequence[torch.Generator]
+    one: list[Assignment], many: list[Assignment], best: Tensor, generators: Sequence[torch.Generator]
 ) -> tuple[Tensor, Tensor]:
     """Places whose masks are decoded: all one-to-one matches, then as many one-to-many ones as of the best places.
 
@@ -147,34 +167,43 @@ def choose_decoded(
         one: matches of each picture.
         many: the same, one-to-many.
         best: (B, P) the places that would be decoded when running, best first.
-        chance: one per picture.
+        generators: one per picture.
 
     Returns:
-        Places (B, P) and the instances they stand for (B, P), -1 for places that were not matched.
+        Places (B, P), none of them twice while there are others, and the instances they stand for (B, P), -1 for places
+        that were not matched.
     """
     index, decoded = best.clone(), best.shape[1]
     owners = torch.full_like(index, -1)
-    for i, (*pair, generator) in enumerate(zip(one, many, chance, strict=True)):
+    for i, (*pair, generator) in enumerate(zip(one, many, generators, strict=True)):
         shuffled = [torch.randperm(len(a.places), generator=generator).to(index.device) for a in pair]
-        room = (decoded - len(shuffled[0])) // 2
-        shuffled[1] = shuffled[1][: max(0, room)]
+        new = ~torch.isin(pair[1].places[shuffled[1]], pair[0].places)
+        room = max(0, (decoded - len(shuffled[0])) // 2)
+        shuffled[1] = shuffled[1][new][:room]
         places = torch.cat([a.places[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
         instances = torch.cat([a.instances[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
-        index[i] = torch.cat([places, best[i]])[:decoded]
+        others = torch.isin(best[i], places)
+        # a place that was matched already comes again only where nothing else is left
+        rest = torch.cat([best[i][~others], best[i][others]])
+        index[i] = torch.cat([places, rest])[:decoded]
         owners[i, : len(places)] = instances
     return index, owners
 
 
-def normaliser(own: Tensor) -> Tensor:
-    """What the part of this process is divided by where a loss is per unit of something in the batch.
+DISPLACED = 0.2
+"""Share of the masks of pass 1 that are moved before pass 2 sees them."""
+FARTHEST_CELLS = 10
 
-    Args:
-        own: how much of it there is in the pictures of this process, a number.
 
-    Returns:
-        How much there is in those of all W processes, at least 1, divided by W.
-    """
-    return gather(own).sum(dim=0).clamp(min=1) / process_count()
+def displacements(owners: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """(B, P, 2) cells, rows and columns, by which masks of pass 1 are moved; most are not."""
+    moves = []
+    for generator in generators:
+        size = (owners.shape[1], 2)
+        cells = torch.randint(-FARTHEST_CELLS, FARTHEST_CELLS + 1, size, generator=generator)
+        chosen = torch.rand(owners.shape[1], 1, generator=generator) < DISPLACED
+        moves.append(cells * chosen)
+    return torch.stack(moves).to(owners.device)
 
 
 def class_loss(class_logits: Tensor, assignments: list[Assignment], targets: Targets) -> Tensor:
@@ -198,55 +227,17 @@ def box_loss(proposals: Proposals, assignments: list[Assignment], targets: Targe
     return (loss * weight).sum() / normaliser(weight.sum())
 
 
-def mask_losses(
-    masks: tuple[Tensor, ...], ious: tuple[Tensor, ...], owners: Tensor, targets: Targets
-) -> dict[str, Tensor]:
-    """Cross-entropy and dice of the masks that stand for an instance, and predicted IoU of all.
+def quality_loss(proposals: Proposals, assignments: list[Assignment], targets: Targets) -> Tensor:
+    """Cross-entropy of the predicted with the actual IoU of matched boxes; what is no match teaches nothing.
 
-    Each is the mean over masks and passes. Masks of places that were not matched count with the IoU that they have
-    with any instance, so that a mask of nothing learns to say so (as Mask Scoring R-CNN: Huang et al., CVPR 2019).
-
-    Args:
-        masks: logits (B, P, h, h) of each pass.
-        ious: predicted IoU (B, P) of each pass.
-        owners: (B, P) instance of each mask, -1 for none.
-        targets: what is in the pictures.
+    So it says how well a box fits whatever it is on, labelled or not (OLN, Kim et al., RA-L 2022).
     """
-    used = owners >= 0
-    # the share of each cell that the instance covers: the edge lies where a bilinear enlargement puts it
-    truth = [F.adaptive_avg_pool2d(each.float(), masks[0].shape[-1]) for each in targets.masks]  # (M, h, h)
-    wanted = torch.cat([t[owners[i, used[i]]] for i, t in enumerate(truth)])  # (A, h, h)
-    count = normaliser(used.sum().float())
-    terms = {"mask_bce": masks[0].new_zeros((), dtype=torch.float32)}
-    terms |= {"mask_dice": terms["mask_bce"], "iou": terms["mask_bce"]}
-    for logits, predicted_iou in zip(masks, ious, strict=True):
-        chosen = logits[used].float()
-        bce = F.binary_cross_entropy_with_logits(chosen, wanted, reduction="none").mean(dim=(1, 2))
-        probability = chosen.sigmoid()
-        shared = (probability * wanted).sum(dim=(1, 2))
-        dice = 1 - (2 * shared + 1) / (probability.square().sum(dim=(1, 2)) + wanted.square().sum(dim=(1, 2)) + 1)
-        terms["mask_bce"] = terms["mask_bce"] + bce.sum() / (count * len(masks))
-        terms["mask_dice"] = terms["mask_dice"] + dice.sum() / (count * len(masks))
-        iou = torch.stack([true_iou(logits[i], t, owners[i]) for i, t in enumerate(truth)])
-        terms["iou"] = terms["iou"] + F.mse_loss(predicted_iou.float(), iou) / len(masks)
-    return terms
-
-
-def true_iou(mask_logits: Tensor, truth: Tensor, owners: Tensor) -> Tensor:
-    """IoU of each mask with its instance or, where it stands for none, with the instance that it meets best.
-
-    Args:
-        mask_logits: (P, h, h).
-        truth: (M, h, h) share of each cell that the instance covers.
-        owners: (P,) instance of each mask, -1 for none.
-
-    Returns:
-        (P,) float32, 0 where the picture has no instance.
-    """
-    if not len(truth):
-        return torch.zeros(len(mask_logits), device=mask_logits.device)
-    drawn, true = ((x.flatten(1) > limit).float() for x, limit in ((mask_logits.detach(), 0), (truth, 0.5)))
-    shared = drawn @ true.T  # (P, M)
-    iou = shared / (drawn.sum(dim=1, keepdim=True) + true.sum(dim=1) - shared).clamp(min=1)
-    own = iou.gather(1, owners.clamp(min=0)[:, None])[:, 0]
-    return torch.where(owners >= 0, own, iou.amax(dim=1))
+    predicted = torch.cat([proposals.quality_logits[i, a.places, 0] for i, a in enumerate(assignments)]).float()
+    boxes = torch.cat([proposals.boxes_xyxy[i, a.places] for i, a in enumerate(assignments)]).float().detach()
+    true = torch.cat([each[a.instances] for each, a in zip(targets.boxes_xyxy, assignments, strict=True)])
+    low, high = torch.maximum(boxes[:, :2], true[:, :2]), torch.minimum(boxes[:, 2:], true[:, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    areas = [(each[:, 2:] - each[:, :2]).prod(dim=1) for each in (boxes, true)]
+    iou = shared / (areas[0] + areas[1] - shared).clamp(min=1e-6)
+    loss = F.binary_cross_entropy_with_logits(predicted, iou, reduction="sum")
+    return loss / normaliser(iou.new_tensor(float(len(iou))))

@@ -24,14 +24,14 @@ class TrainConfig:
     Attributes:
         data: YAML of the data set, with splits "train" and "val".
         model: preset, or YAML of the model.
-        depth_estimator: estimator whose depth the share `augment.estimated_depth` of the pictures sees.
         output: folder for checkpoints, TensorBoard and the finished model.
         seed: seed of initial weights, order and augmentation.
         steps: number of batches.
         batch_size: pictures per step, over all processes.
         decoded_per_image: P, masks decoded per picture.
-        learning_rate: highest learning rate; it rises over `warmup_steps` and falls to 0 as a cosine.
+        learning_rate: highest learning rate; it rises over `warmup_steps` and falls to 0 over the last `decay_steps`.
         warmup_steps: see there.
+        decay_steps: see there.
         weight_decay: of AdamW, for matrices only.
         clip_gradient: largest norm of the gradient.
         ema_decay: share that a step keeps of the averaged weights, which are what is measured and exported.
@@ -44,13 +44,13 @@ class TrainConfig:
         init_from: checkpoint, file or name, to begin with where it fits; null: from nothing, or from the base alone.
         accumulate: micro-batches that a step's batch is computed in, one after another: memory falls by that factor.
             Batch normalisation and what the losses are divided by are then of the micro-batch.
+        encoder_rate: share of the learning rate that the encoder gets: it has learned from more pictures than these.
         layer_decay: share of the learning rate that each layer of the encoder keeps of the next one's, in (0, 1], see
             `training.learning.parameter_groups`.
     """
 
     data: str
     model: str
-    depth_estimator: str
     output: str
     seed: int
     steps: int
@@ -58,6 +58,7 @@ class TrainConfig:
     decoded_per_image: int
     learning_rate: float
     warmup_steps: int
+    decay_steps: int
     weight_decay: float
     clip_gradient: float
     ema_decay: float
@@ -69,6 +70,7 @@ class TrainConfig:
     augment: AugmentConfig
     init_from: str | None = None
     accumulate: int = 1
+    encoder_rate: float = 0.3
     layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
@@ -85,11 +87,12 @@ class TrainConfig:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"layer_decay {self.layer_decay} must lie in (0, 1]")
+        for name in ("encoder_rate", "layer_decay"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)} must lie in (0, 1]")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay {self.ema_decay} must lie in [0, 1)")
-        check_schedule(self.learning_rate, self.warmup_steps, self.steps)
+        check_schedule(self.learning_rate, self.warmup_steps, self.decay_steps, self.steps)
 
 
 def write_model(path: Path, preset: str, changes: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from spda_sam_core.config import load_model_config
+from spda_sam_core.network.encoders.efficientnet_lite import EfficientNetLiteEncoder
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import save_checkpoint
@@ -25,9 +26,11 @@ from training.evaluate import evaluate
 from training.learning.distributed import gather, is_first, process_count, share_of_batch
 from training.learning.fine_tune import take_fitting_weights
 from training.learning.global_batch_norm import normalise_over_processes
+from training.learning.imagenet import load_imagenet
 from training.learning.losses import OneToManyHead, Targets, TrainingLosses
 from training.learning.moving_average import MovingAverage
 from training.learning.parameter_groups import parameter_groups
+from training.learning.precision import keep_depthwise_float32
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
 from training.learning.train_config import TrainConfig
@@ -70,13 +73,20 @@ class Trainer:
         self.base: Base | None = None
         if model_config.pretrained:
             self.base = load_base(self.model, find_weights(model_config.encoder))
+        if isinstance(self.model.rgb_path, EfficientNetLiteEncoder) and config.init_from is None:
+            load_imagenet(self.model.rgb_path, model_config.encoder)
         if config.init_from is not None:
             taken = take_fitting_weights(self.model, config.init_from)
             if is_first():
                 print(taken)
-        self.one_to_many = OneToManyHead(self.model).to(device)
+        self.one_to_many = OneToManyHead(self.model).to(device, memory_format=torch.channels_last)
+        if config.bfloat16 and device.type == "cpu":
+            keep_depthwise_float32(self.model)
+            keep_depthwise_float32(self.one_to_many)
         self.average = MovingAverage(self.model, config.ema_decay)
-        groups = parameter_groups(self.model, self.one_to_many, config.layer_decay)
+        groups = parameter_groups(
+            self.model, self.one_to_many, encoder_rate=config.encoder_rate, layer_decay=config.layer_decay
+        )
         self.rates = [group.rate for group in groups]
         self.optimiser = torch.optim.AdamW(
             [{"params": g.parameters, "weight_decay": config.weight_decay if g.decays else 0.0} for g in groups],
@@ -102,13 +112,11 @@ class Trainer:
 
     def batches(self, workers: int) -> Iterator[Batch]:
         """This process's share of the batches from the step reached to the end."""
-        estimator = self.config.depth_estimator if self.config.augment.estimated_depth > 0 else None
         source = TrainingBatches(
             self.train_set,
             self.config,
             self.model.config.input_size,
             first_step=self.step,
-            depth_estimator=estimator,
             share=self.share,
         )
         return source.made_by(workers)
@@ -126,6 +134,7 @@ class Trainer:
             self.step,
             peak=self.config.learning_rate,
             warmup_steps=self.config.warmup_steps,
+            decay_steps=self.config.decay_steps,
             steps=self.config.steps,
         )
         for group, share in zip(self.optimiser.param_groups, self.rates, strict=True):
@@ -154,17 +163,20 @@ class Trainer:
 
     def _losses(self, piece: Batch, positions: Sequence[int]) -> dict[str, Tensor]:
         """Losses of pictures of this process, which stand at these positions of the step's batch."""
-        image, inverse_depth, valid = (
+        image, inverse_depth, valid, true_inverse_depth, true_valid = (
             tensor.to(self.device, memory_format=torch.channels_last)
-            for tensor in (piece.image, piece.inverse_depth, piece.depth_valid)
-        )
-        targets = Targets(
-            *([t.to(self.device) for t in part] for part in (piece.masks, piece.boxes_xyxy, piece.class_ids))
-        )
+            for tensor in (
+                piece.image, piece.inverse_depth, piece.depth_valid, piece.true_inverse_depth, piece.true_depth_valid
+            )
+        )  # fmt: skip
+        labels = ([t.to(self.device) for t in part] for part in (piece.masks, piece.boxes_xyxy, piece.class_ids))
+        targets = Targets(*labels, true_inverse_depth, true_valid)
         # chance follows from the picture's place in the run, not from which process has it
-        chance = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
+        generators = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            losses: dict[str, Tensor] = self.losses(image, inverse_depth, valid, targets, chance)
+            losses: dict[str, Tensor] = self.losses(
+                image, inverse_depth, valid, piece.estimate.to(self.device), targets, generators
+            )
         return losses
 
     def _gradients_shared(self, shared: bool) -> AbstractContextManager[None]:
