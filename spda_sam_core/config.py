@@ -44,7 +44,7 @@ class ModelConfig:
     Attributes:
         preset: name of the preset.
         class_names: the C classes, indexed by class id.
-        input_size: side S of the square input in pixels, a multiple of 64.
+        input_size: side S of the square input in pixels, a multiple of 32.
         encoder: EfficientNet-Lite, trained from ImageNet's weights, or the name of the SAM base that stays frozen.
         encoder_widths: channels of the RGB path at strides 4, 8, 16 and, with EfficientNet-Lite, 32.
         depth_widths: channels of the depth path at the same strides.
@@ -85,8 +85,8 @@ class ModelConfig:
     use_spatial_prompts: bool = True
 
     def __post_init__(self) -> None:
-        if self.input_size < 64 or self.input_size % 64:
-            raise ValueError(f"input_size {self.input_size} must be a multiple of 64, such as 384 or 512")
+        if self.input_size < 32 or self.input_size % 32:
+            raise ValueError(f"input_size {self.input_size} must be a multiple of 32, such as 384 or 512")
         if not self.class_names or len(set(self.class_names)) < len(self.class_names):
             raise ValueError(f"class_names {self.class_names} must be distinct, and at least one")
         # SAM's two-way decoder halves the channels inside its cross-attention, and divides them by 8 in its masks
