@@ -87,7 +87,7 @@ class MaskRcnnTrainer:
     def batches(self, workers: int) -> Iterator[Batch]:
         """Batches from the step reached on, without end."""
         endless = dataclasses.replace(self.config, steps=ENDLESS)
-        source = TrainingBatches(self.pictures, endless, self.size, first_step=self.step, depth_estimator=None)
+        source = TrainingBatches(self.pictures, endless, self.size, first_step=self.step)
         return source.made_by(workers)
 
     def run_step(self, batch: Batch) -> dict[str, float]:

@@ -172,11 +172,10 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     ablation = load_ablation(options.config)
     base = load_train_config(ablation.train)
-    estimator = base.depth_estimator
     splits = {
-        "train": open_split(base.data, "train", depth_estimator=estimator),
-        "val": open_split(base.data, "val", limit=base.n_validation, depth_estimator=estimator),
-        "test": open_split(base.data, "val", depth_estimator=estimator),
+        "train": open_split(base.data, "train"),
+        "val": open_split(base.data, "val", limit=base.n_validation),
+        "test": open_split(base.data, "val"),
     }
     device = check_device(options.device)
     results: dict[tuple[str, int], dict[str, Any]] = {}

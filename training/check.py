@@ -26,7 +26,6 @@ from spda_sam_core.results.instances import Instances
 from training.data.check_split import Job, SplitReport, check_split, job_masks, read_any_depth
 from training.data.coco_file import Problem
 from training.data.data_config import load_data_config, read_yaml, split_files, split_names
-from training.data.depth_cache import cache_folder
 from training.data.pictures import depth_path, inside, read_rgb
 
 SAMPLES_PER_SPLIT = 8
@@ -64,7 +63,7 @@ def check(data: Path, *, workers: int) -> dict[str, SplitReport]:
             text = "not rendered yet: training does it, or python -m training.render"
             reports[split] = SplitReport(problems=[Problem("warning", "nothing there", f"{data}, {split}", text)])
             continue
-        reports[split] = check_split(files, cache_folder(files.root, "tiny"), workers=workers, title=split)
+        reports[split] = check_split(files, workers=workers, title=split)
     _compare(reports, data)
     return reports
 

@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from spda_sam_core.depth.estimators import DepthEstimator
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import open_split
 from training.learning.board import Board, average_precisions
@@ -119,14 +118,10 @@ curves and pictures of predictions:
         torch.set_num_threads(options.threads)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
     config = dataclasses.replace(load_train_config(options.config), **given)
-    if config.augment.estimated_depth > 0:
-        DepthEstimator.from_pretrained(config.depth_estimator)  # a missing one shall fail now, not in a worker
     with joined_processes(options.device) as device:
         with one_after_another():
-            pictures = open_split(config.data, "train", depth_estimator=config.depth_estimator)
-            validation = open_split(
-                config.data, "val", limit=config.n_validation, depth_estimator=config.depth_estimator
-            )
+            pictures = open_split(config.data, "train")
+            validation = open_split(config.data, "val", limit=config.n_validation)
         trainer = Trainer(config, pictures, validation, device)
         if is_first():
             count = count_weights(trainer.model)

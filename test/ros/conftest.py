@@ -10,7 +10,7 @@ from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import build_network
 from spda_sam_core.weights.checkpoint import save_checkpoint
 
-FAST = {"depth_estimator": "none", "depth_policy": "rgb_only", "score_threshold": 0.0, "device": "cpu"}
+FAST = {"depth_policy": "rgb_only", "score_threshold": 0.0, "device": "cpu"}
 """No estimator to load, and detections from random weights."""
 
 

@@ -270,7 +270,10 @@ def test_splits_that_do_not_fit_together_are_refused(data: Fixture, tmp_path: Pa
     found = {p.kind: p for p in check(data.yaml, workers=1)["val"].problems if p.level == "error"}
     assert set(found) == {"other classes", "depth of some pictures only"}
     assert "3 of 4 pictures: python -m training.estimate_depth --data" in found["depth of some pictures only"].text
-    write_cached(cached_file(begin_cache(data.root, "tiny"), Path("rgb"), "1.jpg"), np.ones(SIZE, np.float32))
+    estimator = tmp_path / "e.pth"
+    estimator.write_bytes(b"any")
+    data.entries["depth_estimator"] = str(estimator)
+    write_cached(cached_file(begin_cache(data.root, estimator), Path("rgb"), "1.jpg"), np.ones(SIZE, np.float32))
     report = check(data.yaml, workers=1)["val"]
     assert (report.n_with_depth, report.n_estimated) == (3, 1)
     assert [p.kind for p in report.problems] == ["other classes"]

@@ -75,7 +75,7 @@ def test_every_picture_is_seen_once_per_epoch(config: TrainConfig, dataset: Coco
             seen.append(index)
             return dataset[index]
 
-    batches = TrainingBatches(Spy(), config, SIZE, first_step=0, depth_estimator=None)  # type: ignore[arg-type]
+    batches = TrainingBatches(Spy(), config, SIZE, first_step=0)  # type: ignore[arg-type]
     for step in range(4):
         batches.batch(step)
     assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))

@@ -84,7 +84,7 @@ MINIMUM_AREA = 24
 
 
 def augment(
-    sample: Sample, size: int, config: AugmentConfig, rng: np.random.Generator, estimate: Estimate | None
+    sample: Sample, size: int, config: AugmentConfig, rng: np.random.Generator, estimate: Estimate | None = None
 ) -> TrainingPicture:
     """Change one labelled picture at random.
 

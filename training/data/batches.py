@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from spda_sam_core.depth.estimators import DepthEstimator
 from training.data.augment import TrainingPicture, augment
 from training.data.dataset import CocoRgbdDataset
 from training.learning.train_config import TrainConfig
@@ -50,7 +49,6 @@ class TrainingBatches(IterableDataset[Batch]):
         config: the run.
         size: S.
         first_step: step to begin at.
-        depth_estimator: name or path of the estimator, loaded in the process that uses it; None: none.
         share: which of the `batch_size` pictures of a batch to make, in this order; None: all.
     """
 
@@ -61,16 +59,13 @@ class TrainingBatches(IterableDataset[Batch]):
         size: int,
         *,
         first_step: int,
-        depth_estimator: str | None,
         share: Sequence[int] | None = None,
     ) -> None:
         self.pictures = pictures
         self.config = config
         self.size = size
         self.first_step = first_step
-        self.depth_estimator = depth_estimator
         self.share = range(config.batch_size) if share is None else share
-        self._loaded: DepthEstimator | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
@@ -103,7 +98,4 @@ class TrainingBatches(IterableDataset[Batch]):
         epoch, position = divmod(number, len(self.pictures))
         order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.pictures))
         rng = np.random.default_rng((self.config.seed, epoch, position))
-        if self._loaded is None and self.depth_estimator is not None:
-            self._loaded = DepthEstimator.from_pretrained(self.depth_estimator)
-        estimate = self._loaded.estimate if self._loaded is not None else None
-        return augment(self.pictures[int(order[position])], self.size, self.config.augment, rng, estimate)
+        return augment(self.pictures[int(order[position])], self.size, self.config.augment, rng)

@@ -72,13 +72,11 @@ class Job:
 
     Attributes:
         files: where its split lies.
-        cache: folder of estimated depth, or None.
         image: its entry in the COCO file.
         annotations: its annotations that can be drawn, crowd regions included.
     """
 
     files: SplitFiles
-    cache: Path | None
     image: dict[str, Any]
     annotations: list[dict[str, Any]]
 
@@ -97,12 +95,11 @@ class _Found:
     estimated: bool
 
 
-def check_split(files: SplitFiles, cache: Path | None, *, workers: int, title: str) -> SplitReport:
+def check_split(files: SplitFiles, *, workers: int, title: str) -> SplitReport:
     """Examine a split.
 
     Args:
         files: where it lies.
-        cache: folder of estimated depth, or None.
         workers: number of processes; the result does not depend on it.
         title: of the progress bar.
     """
@@ -113,7 +110,7 @@ def check_split(files: SplitFiles, cache: Path | None, *, workers: int, title: s
         report.problems.append(_problem("no COCO file", files.annotations, "", error))
         return report
     report.problems += find_problems(document, files.annotations)
-    jobs = _jobs(document, files, cache)
+    jobs = _jobs(document, files)
     if not jobs:
         text = f"none of {len(document['images'])} pictures is usable and listed for this split"
         report.problems.append(Problem("error", "no pictures", str(files.annotations), text))
@@ -148,7 +145,7 @@ def _categories(document: dict[str, Any], files: SplitFiles) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
-def _jobs(document: dict[str, Any], files: SplitFiles, cache: Path | None) -> list[Job]:
+def _jobs(document: dict[str, Any], files: SplitFiles) -> list[Job]:
     """The pictures that can be looked for, with the annotations that can be drawn."""
     sizes: dict[int, tuple[int, int]] = {}
     described = [image for image in document["images"] if not list(image_problems(image, sizes, files.annotations))]
@@ -163,7 +160,7 @@ def _jobs(document: dict[str, Any], files: SplitFiles, cache: Path | None) -> li
         if annotation["category_id"] in categories and number in images and _can_be_drawn(annotation, sizes[number]):
             drawn[number].append(annotation)
     files = dataclasses.replace(files, only=None)  # it has done its work, and would travel with each picture
-    return [Job(files, cache, image, drawn[number]) for number, image in images.items()]
+    return [Job(files, image, drawn[number]) for number, image in images.items()]
 
 
 def _can_be_drawn(annotation: dict[str, Any], size_hw: tuple[int, int]) -> bool:
@@ -189,7 +186,7 @@ def _examine(job: Job) -> _Found:
         except (FileNotFoundError, ValueError) as error:
             problems.append(_problem("unusable depth image", of_depth, f", depth of picture {image['id']}", error))
     folder = job.files.images.relative_to(job.files.root)
-    cached = None if job.cache is None else cached_file(job.cache, folder, image["file_name"])
+    cached = None if job.files.cache is None else cached_file(job.files.cache, folder, image["file_name"])
     estimated = of_depth is None and cached is not None and cached.exists()
     if known is not None and known < LITTLE_DEPTH:
         text = f"{100 * known:.1f} % of its pixels known, under {100 * LITTLE_DEPTH:.0f} %: the picture counts as blind"

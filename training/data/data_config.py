@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from spda_sam_core.config import check_keys
+from training.data.depth_cache import cache_folder
 from training.data.pictures import MILLIMETRES, DepthImages, inside
 
 DataFormat = Literal["rendered", "coco", "cityscapes", "kitti"]
@@ -73,6 +74,8 @@ class DataConfig:
         root: its folder, relative to where the program is started.
         splits: by name; training needs "train" and "val".
         depth: what its depth images mean, None where it has none.
+        depth_estimator: Depth Anything V2, a file or a folder: pictures without a depth image have its estimates,
+            once `training.estimate_depth` has made them.
         merge_classes: name of the one class that all classes become, for class-agnostic work.
         classes: names by class id, of the formats whose files do not name them.
     """
@@ -81,6 +84,7 @@ class DataConfig:
     root: Path
     splits: Mapping[str, CocoSplit | LabelSplit]
     depth: DepthImages | None = None
+    depth_estimator: str | None = None
     merge_classes: str | None = None
     classes: Mapping[int, str] | None = None
 
@@ -100,11 +104,12 @@ class SplitFiles:
     """Where a split lies.
 
     Attributes:
-        root: folder of the data set; cached estimates go below it.
+        root: folder of the data set.
         annotations: the COCO file.
         images: folder of the pictures.
         depth: folder of the depth images, or None.
         depth_images: what they mean.
+        cache: folder of estimates for pictures without a depth image, or None.
         merge_classes: see `DataConfig`.
         only: file names that belong to the split; None: all of the COCO file.
     """
@@ -114,6 +119,7 @@ class SplitFiles:
     images: Path
     depth: Path | None
     depth_images: DepthImages
+    cache: Path | None = None
     merge_classes: str | None = None
     only: frozenset[str] | None = None
 
@@ -159,6 +165,7 @@ def load_data_config(path: Path) -> DataConfig:
             root=Path(entries["root"]),
             splits=splits,
             depth=None if depth is None else DepthImages(**depth),
+            depth_estimator=entries.get("depth_estimator"),
             merge_classes=entries.get("merge_classes"),
             classes=entries.get("classes"),
         )
@@ -178,7 +185,7 @@ def split_files(path: Path, split: str) -> SplitFiles:
     """Where a split lies. Nothing is rendered or converted.
 
     Raises:
-        FileNotFoundError: no such YAML, or a list of pictures that it names is missing.
+        FileNotFoundError: no such YAML, or a list of pictures or an estimator that it names is missing.
         ValueError: no such split, or what `load_data_config` refuses.
     """
     names = split_names(path)
@@ -191,9 +198,10 @@ def split_files(path: Path, split: str) -> SplitFiles:
     config = load_data_config(path)
     root, chosen = config.root, config.splits[split]
     depth_images = config.depth or MILLIMETRES
+    cache = None if config.depth_estimator is None else cache_folder(root, config.depth_estimator)
     if isinstance(chosen, LabelSplit):
         depth = root if chosen.depth is not None else None
-        return SplitFiles(root, root / f"coco_{split}.json", root, depth, depth_images, config.merge_classes)
+        return SplitFiles(root, root / f"coco_{split}.json", root, depth, depth_images, cache, config.merge_classes)
     listed = [chosen.annotations] if isinstance(chosen.annotations, str) else chosen.annotations
     candidates = [inside(root, file) for file in listed]
     return SplitFiles(
@@ -202,6 +210,7 @@ def split_files(path: Path, split: str) -> SplitFiles:
         images=inside(root, chosen.images),
         depth=None if chosen.depth is None else inside(root, chosen.depth),
         depth_images=depth_images,
+        cache=cache,
         merge_classes=config.merge_classes,
         only=None if chosen.listed_in is None else _listed(inside(root, chosen.listed_in), str(chosen.listed_as)),
     )

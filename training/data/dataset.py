@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.data.coco_file import load_coco
 from training.data.data_config import load_data_config, read_yaml, split_files
-from training.data.depth_cache import cache_folder, cached_file, read_cached
+from training.data.depth_cache import cached_file, read_cached
 from training.data.pictures import (
     MILLIMETRES,
     DepthImages,
@@ -165,7 +165,7 @@ class CocoRgbdDataset:
 
 
 def open_split(
-    data: str | Path, split: str, *, limit: int | None = None, depth_estimator: str | Path = "tiny"
+    data: str | Path, split: str, *, limit: int | None = None
 ) -> CocoRgbdDataset:
     """Open a split of a data set.
 
@@ -176,7 +176,6 @@ def open_split(
         data: YAML such as `config/data/rendered.yaml`.
         split: name of a split in it.
         limit: only the first pictures.
-        depth_estimator: whose cached estimates are read for pictures without depth, see `training.estimate_depth`.
 
     Returns:
         The data set.
@@ -203,7 +202,7 @@ def open_split(
         images=files.images.relative_to(files.root),
         depth=None if files.depth is None else files.depth.relative_to(files.root),
         depth_images=files.depth_images,
-        cache=cache_folder(files.root, depth_estimator),
+        cache=files.cache,
         merge_classes=files.merge_classes,
         only=files.only,
         limit=limit,

@@ -24,7 +24,6 @@ class TrainConfig:
     Attributes:
         data: YAML of the data set, with splits "train" and "val".
         model: preset, or YAML of the model.
-        depth_estimator: estimator whose depth the share `augment.estimated_depth` of the pictures sees.
         output: folder for checkpoints, TensorBoard and the finished model.
         seed: seed of initial weights, order and augmentation.
         steps: number of batches.
@@ -50,7 +49,6 @@ class TrainConfig:
 
     data: str
     model: str
-    depth_estimator: str
     output: str
     seed: int
     steps: int

@@ -102,13 +102,11 @@ class Trainer:
 
     def batches(self, workers: int) -> Iterator[Batch]:
         """This process's share of the batches from the step reached to the end."""
-        estimator = self.config.depth_estimator if self.config.augment.estimated_depth > 0 else None
         source = TrainingBatches(
             self.train_set,
             self.config,
             self.model.config.input_size,
             first_step=self.step,
-            depth_estimator=estimator,
             share=self.share,
         )
         return source.made_by(workers)
