@@ -56,7 +56,7 @@ class MaskRcnnTrainer:
     def __init__(self, run: TimedRun, pictures: CocoRgbdDataset, device: torch.device) -> None:
         self.run, self.config, self.device = run, run.train, device
         self.pictures = pictures
-        self.size = load_model_config(run.train.model).input_size
+        self.size = load_model_config(run.train.model, class_names=pictures.class_names).input_size
         torch.manual_seed(run.train.seed)
         network = build_mask_rcnn(len(pictures.class_names), self.size)
         self.network = network.to(device, memory_format=torch.channels_last)

@@ -143,7 +143,7 @@ def load_predictor(
 ) -> Callable[[Sample], Instances]:
     """A trained network, from a picture to instances."""
     if peer.network == "mask_rcnn":
-        size = load_model_config(setup.config(peer).model).input_size
+        size = load_model_config(setup.config(peer).model, class_names=class_names).input_size
         mask_rcnn = MaskRcnn.load(_weights(setup, peer), size, class_names, device)
         return lambda sample: mask_rcnn.predict(sample.rgb)
     (file,) = setup.folder(peer).glob("spda_sam_*.safetensors")

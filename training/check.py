@@ -25,7 +25,7 @@ from spda_sam_core.results.draw import colourise_depth, contact_sheet, draw_inst
 from spda_sam_core.results.instances import Instances
 from training.data.check_split import Job, SplitReport, check_split, job_masks, read_any_depth
 from training.data.coco_file import Problem
-from training.data.data_config import load_data_config, read_yaml, split_files, split_names
+from training.data.data_config import LabelData, load_data_config, read_data, split_files, split_names
 from training.data.pictures import depth_path, inside, read_rgb
 
 SAMPLES_PER_SPLIT = 8
@@ -45,15 +45,15 @@ def check(data: Path, *, workers: int) -> dict[str, SplitReport]:
         FileNotFoundError: no such YAML.
         ValueError: the YAML cannot be used.
     """
-    kind, _ = read_yaml(data)
+    kind, _ = read_data(data)
     reports = {}
     for split in split_names(data):
         try:
-            if kind in ("cityscapes", "kitti"):
+            if kind != "rendered" and isinstance(config := load_data_config(data), LabelData):
                 # here, because only these need it
                 from training.data.instance_images import convert_split
 
-                convert_split(load_data_config(data), split, workers=workers)
+                convert_split(config, split, workers=workers)
             files = split_files(data, split)
         except (FileNotFoundError, ValueError) as error:
             problem = Problem("error", "cannot be opened", f"{data}, {split}", str(error))

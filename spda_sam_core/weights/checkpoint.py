@@ -20,8 +20,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from spda_sam_core.config import ModelConfig, model_config_from_dict
+from spda_sam_core.config import ModelConfig
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.settings import settings_from
 from spda_sam_core.weights.download import find_weights
 from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header, write_safetensors
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
@@ -115,7 +116,7 @@ def load_checkpoint(
             f"checkpoint of {preset!r} or ask for {header.get('preset')!r}"
         )
     try:
-        config = model_config_from_dict(json.loads(header["config"]))
+        config = settings_from(ModelConfig, json.loads(header["config"]), "model configuration")
         base = Base(**json.loads(header["base"])) if config.pretrained else None
         metadata = {key: json.loads(text) for key, text in header.items() if key not in _RESERVED}
     except (KeyError, TypeError, ValueError) as error:

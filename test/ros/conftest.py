@@ -18,7 +18,7 @@ FAST = {"depth_policy": "rgb_only", "score_threshold": 0.0, "device": "cpu"}
 def tiny_checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random_tiny.safetensors"
-    save_checkpoint(path, build_network(load_model_config("tiny")), {})
+    save_checkpoint(path, build_network(load_model_config("tiny", class_names=("anode", "object"))), {})
     return path
 
 

@@ -326,5 +326,5 @@ def test_it_runs_as_a_script(data: Fixture, tmp_path: Path) -> None:
     done = subprocess.run([*command[:2], "nowhere.yaml"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (
         1,
-        "error: nowhere.yaml: no such data set: see config/data/ for examples\n",
+        "error: nowhere.yaml: no such data set: see config/ for examples\n",
     )

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from spda_sam_core.depth.normalisation import NormalisedDepth, normalise_depth, normalise_inverse_depth
 from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, Letterbox
 from spda_sam_core.results.instances import boxes_of_masks
+from spda_sam_core.settings import settings
 from training.data.dataset import Sample
 from training.data.turbidity import add_turbidity
 
 Estimate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
+@settings
 class AugmentConfig:
     """Ranges of the random changes.
 
@@ -38,15 +39,15 @@ class AugmentConfig:
         sensor_holes: share of the others whose depth gets a sensor's noise and holes.
     """
 
-    scale: tuple[float, float]
-    rotation_deg: float
-    flip: float
-    colour: float
-    turbidity: float
-    blur_noise: float
-    estimated_depth: float
-    no_depth: float
-    sensor_holes: float
+    scale: tuple[float, float] = (0.7, 1.8)
+    rotation_deg: float = 8.0
+    flip: float = 0.5
+    colour: float = 0.25
+    turbidity: float = 0.3
+    blur_noise: float = 0.3
+    estimated_depth: float = 0.3
+    no_depth: float = 0.15
+    sensor_holes: float = 0.4
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.coco_file import load_coco
-from training.data.data_config import load_data_config, read_yaml, split_files
+from training.data.data_config import LabelData, load_data_config, read_data, split_files
 from training.data.depth_cache import cached_file, read_cached
 from training.data.pictures import (
     MILLIMETRES,
@@ -188,14 +188,14 @@ def open_split(
     files = split_files(data, split)
     if limit is not None and limit < 1:
         raise ValueError(f"limit {limit} must be at least 1")
-    kind, _ = read_yaml(data)
+    kind, _ = read_data(data)
     if kind == "rendered":
         limit = _render_missing(data, split, limit)
-    elif kind != "coco":
+    elif isinstance(config := load_data_config(data), LabelData):
         # here, because only these need it
         from training.data.instance_images import convert_split
 
-        convert_split(load_data_config(data), split)
+        convert_split(config, split)
     return CocoRgbdDataset(
         files.root,
         files.annotations,

@@ -17,6 +17,7 @@ from torchvision.ops import generalized_box_iou_loss
 from spda_sam_core.network.encoders.hierarchical import conv_norm_act
 from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.network.semantic_prompts import STRIDES, Proposals, best_places, place_centres
+from spda_sam_core.settings import settings
 from training.learning.assignment import Assignment, assign
 from training.learning.distributed import gather, process_count
 
@@ -24,16 +25,16 @@ PLACES_PER_INSTANCE = 8
 """Of the one-to-many assignment."""
 
 
-@dataclass(frozen=True)
+@settings
 class LossWeights:
     """Weight of each term in the total."""
 
-    classes: float
-    classes_one_to_many: float
-    boxes: float
-    mask_bce: float
-    mask_dice: float
-    iou: float
+    classes: float = 1.0
+    classes_one_to_many: float = 1.0
+    boxes: float = 2.0
+    mask_bce: float = 2.0
+    mask_dice: float = 2.0
+    iou: float = 1.0
 
 
 class OneToManyHead(nn.Module):

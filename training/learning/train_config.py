@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from spda_sam_core.config import check_keys, load_model_config
+from spda_sam_core.config import load_model_config
+from spda_sam_core.settings import load_settings, settings
 from spda_sam_core.weights.files import write_whole
 from training.data.augment import AugmentConfig
 from training.learning.losses import LossWeights
 from training.learning.schedule import check_schedule
 
+ANY_CLASS = ("any",)
+"""Stands for the classes of the data where a model is examined before the data are opened."""
 
-@dataclass(frozen=True)
+
+@settings
 class TrainConfig:
     """One run.
 
@@ -50,21 +54,21 @@ class TrainConfig:
     data: str
     model: str
     output: str
-    seed: int
-    steps: int
-    batch_size: int
-    decoded_per_image: int
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    clip_gradient: float
-    ema_decay: float
-    bfloat16: bool
-    save_every: int
-    validate_every: int
-    n_validation: int
-    loss_weights: LossWeights
-    augment: AugmentConfig
+    seed: int = 0
+    steps: int = 4000
+    batch_size: int = 8
+    decoded_per_image: int = 12
+    learning_rate: float = 6e-4
+    warmup_steps: int = 200
+    weight_decay: float = 0.05
+    clip_gradient: float = 5.0
+    ema_decay: float = 0.998
+    bfloat16: bool = True
+    save_every: int = 250
+    validate_every: int = 500
+    n_validation: int = 60
+    loss_weights: LossWeights = LossWeights()
+    augment: AugmentConfig = AugmentConfig()
     init_from: str | None = None
     accumulate: int = 1
     layer_decay: float = 1.0
@@ -92,32 +96,11 @@ class TrainConfig:
 
 def write_model(path: Path, preset: str, changes: Mapping[str, Any]) -> None:
     """Write the YAML of a model for `TrainConfig.model`: a preset, or another YAML, with some fields changed."""
-    model = {**dataclasses.asdict(load_model_config(preset)), **changes}
-    listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
-    write_whole(path, yaml.safe_dump(listed, sort_keys=False).encode())
+    model = dataclasses.asdict(load_model_config(preset, class_names=ANY_CLASS, changes=changes))
+    del model["class_names"]  # those of the data
+    write_whole(path, yaml.safe_dump(json.loads(json.dumps(model)), sort_keys=False).encode())
 
 
 def load_train_config(path: str | Path) -> TrainConfig:
-    """Read a training configuration.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: an unknown or a missing key, or a value out of range.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such training configuration: see config/train/ for examples")
-    data: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    check_keys(f"{path}", data, TrainConfig)
-    check_keys(f"{path}, loss_weights", data["loss_weights"], LossWeights)
-    check_keys(f"{path}, augment", data["augment"], AugmentConfig)
-    augment = {k: tuple(v) if isinstance(v, list) else v for k, v in data["augment"].items()}
-    try:
-        return TrainConfig(
-            **{
-                **data,
-                "loss_weights": LossWeights(**data["loss_weights"]),
-                "augment": AugmentConfig(**augment),
-            }
-        )
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    """Read a training configuration; raises what `load_settings` raises."""
+    return load_settings(TrainConfig, path, "training configuration")

@@ -61,7 +61,7 @@ class Trainer:
                 f"rest with python -m training.estimate_depth --data {config.data} --split val"
             )
         self.share = share_of_batch(config.batch_size, config.accumulate)
-        model_config = dataclasses.replace(load_model_config(config.model), class_names=train.class_names)
+        model_config = load_model_config(config.model, class_names=train.class_names)
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.train_set, self.validation = train, validation

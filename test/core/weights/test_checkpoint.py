@@ -23,7 +23,7 @@ METADATA = {"commit": "12345678", "metrics": {"mask_ap": 41.5}, "data": "seed 1"
 @pytest.fixture(scope="module")
 def model() -> SpdaSamNetwork:
     torch.manual_seed(0)
-    return build_network(load_model_config("tiny")).eval()
+    return build_network(load_model_config("tiny", class_names=("anode", "object"))).eval()
 
 
 @pytest.fixture(scope="module")
