@@ -71,7 +71,7 @@ def config(tmp_path: Path) -> TrainConfig:
         warmup_steps=2,
         save_every=3,
         validate_every=100,
-        bfloat16=False,
+        precision="float32",
         init_from=None,
         augment=dataclasses.replace(shipped.augment, estimated_depth=0.0),
     )

@@ -123,6 +123,25 @@ def test_the_averaged_weights_are_exported(config: TrainConfig, dataset: CocoRgb
     assert any(not torch.equal(weight, state["average"][name]) for name, weight in state["model"].items())
 
 
+def test_the_best_model_is_kept_beside_the_last(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    trainer = new_trainer(config, dataset)
+
+    def exported(step: int, mask_ap: float) -> tuple[int, int]:
+        trainer.step = step
+        trainer.export({"mask_ap": mask_ap})
+        last, best = (load_checkpoint(path)[1].metadata for path in (trainer.export_path, trainer.best_path))
+        return last["steps_done"], best["steps_done"]
+
+    assert exported(1, 10.0) == (1, 1)
+    assert exported(2, 30.0) == (2, 2)
+    assert exported(3, 20.0) == (3, 2)
+    trainer.save()
+    trainer = new_trainer(config, dataset)
+    trainer.resume()
+    assert exported(4, 25.0) == (4, 2)
+    assert exported(5, 31.0) == (5, 5)
+
+
 def test_fine_tuning_takes_weights_and_moves_classes_to_their_names(
     config: TrainConfig, dataset: CocoRgbdDataset
 ) -> None:
@@ -204,8 +223,7 @@ def test_the_command_trains_on_another_data_set_with_its_classes_and_without_dep
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({**fields, "steps": 3, "warmup_steps": 1}), encoding="utf-8")
     given = {"config": tmp_path / "run.yaml", "data": data, "output": tmp_path / "other", "workers": 0, "device": "cpu"}
     main([text for name, value in given.items() for text in (f"--{name}", str(value))])
-    (checkpoint,) = (tmp_path / "other").glob("*.safetensors")
-    _, info = load_checkpoint(checkpoint, torch.device("cpu"))
+    _, info = load_checkpoint(tmp_path / "other/spda_sam_tiny.safetensors", torch.device("cpu"))
     assert info.config.class_names == ("square",)
     assert info.metadata["metrics"]["depth"] == "none"
     assert info.metadata["training"]["data"] == str(data)

@@ -15,6 +15,7 @@ from spda_sam_core.settings import load_settings, settings
 from spda_sam_core.weights.files import write_whole
 from training.data.augment import AugmentConfig
 from training.learning.losses import LossWeights
+from training.learning.precision import Precision
 from training.learning.schedule import check_schedule
 
 ANY_CLASS = ("any",)
@@ -38,7 +39,7 @@ class TrainConfig:
         weight_decay: of AdamW, for matrices only.
         clip_gradient: largest norm of the gradient.
         ema_decay: share that a step keeps of the averaged weights, which are what is measured and exported.
-        bfloat16: compute in mixed precision.
+        precision: compute in float32, in bfloat16, or, for "auto", in bfloat16 where the machine is fast in it.
         save_every: steps between files to resume from.
         validate_every: steps between validations, each with a checkpoint.
         n_validation: pictures of split "val" to validate on.
@@ -63,7 +64,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     clip_gradient: float = 5.0
     ema_decay: float = 0.998
-    bfloat16: bool = True
+    precision: Precision = "auto"
     save_every: int = 250
     validate_every: int = 500
     n_validation: int = 60

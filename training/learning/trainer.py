@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,6 +19,7 @@ from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import save_checkpoint
 from spda_sam_core.weights.download import find_weights
+from spda_sam_core.weights.files import read_header
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 from training.data.batches import Batch, TrainingBatches
 from training.data.dataset import CocoRgbdDataset
@@ -28,6 +30,7 @@ from training.learning.global_batch_norm import normalise_over_processes
 from training.learning.losses import OneToManyHead, Targets, TrainingLosses
 from training.learning.moving_average import MovingAverage
 from training.learning.parameter_groups import parameter_groups
+from training.learning.precision import precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
 from training.learning.train_config import TrainConfig
@@ -35,6 +38,9 @@ from training.learning.train_config import TrainConfig
 
 class Trainer:
     """Model, its moving average, optimiser and the step reached.
+
+    Beside the last exported model the best one is kept: that of the highest mask AP (COCO's, IoU 0.5 to 0.95, mean over
+    classes) on the validation pictures.
 
     Args:
         config: the run.
@@ -64,6 +70,7 @@ class Trainer:
         model_config = load_model_config(config.model, class_names=train.class_names)
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
+        self.precision = precision_of(config.precision, device)
         self.train_set, self.validation = train, validation
         # convolutions on CPU and GPU run faster with channels last
         self.model: SpdaSamNetwork = build_network(model_config).to(device, memory_format=torch.channels_last)
@@ -94,6 +101,8 @@ class Trainer:
         self.folder = Path(config.output)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.export_path = self.folder / f"spda_sam_{model_config.preset}.safetensors"
+        self.best_path = self.folder / f"spda_sam_{model_config.preset}_best.safetensors"
+        self.best_ap = -math.inf
 
     @property
     def resume_path(self) -> Path:
@@ -161,9 +170,12 @@ class Trainer:
         )
         # chance follows from the picture's place in the run, not from which process has it
         chance = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with self._autocast():
             losses: dict[str, Tensor] = self.losses(image, inverse_depth, valid, targets, chance)
         return losses
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16)
 
     def _gradients_shared(self, shared: bool) -> AbstractContextManager[None]:
         """Whether a backward pass exchanges gradients with the other processes; once per step is enough."""
@@ -174,8 +186,7 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[SpdaSam]:
         """The averaged model, to predict with."""
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
-        with autocast, self.average.inside(self.model):
+        with self._autocast(), self.average.inside(self.model):
             yield SpdaSam(self.model)
 
     def validate(self) -> dict[str, Any]:
@@ -212,19 +223,29 @@ class Trainer:
         self.one_to_many.load_state_dict(state["one_to_many"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        if self.best_path.is_file():  # it may be younger than the file that we go on from
+            self.best_ap = float(json.loads(read_header(self.best_path)["metrics"])["mask_ap"])
 
     def export(self, metrics: dict[str, Any]) -> Path:
-        """Write the averaged model as it is now, for `SpdaSam` and the node."""
+        """Write the averaged model as it is now, for `SpdaSam` and the node; if it is the best so far, twice.
+
+        Args:
+            metrics: of the averaged model, from `validate`.
+        """
         metadata = {
             "metrics": metrics,
             "training": dataclasses.asdict(self.config),
             "steps_done": self.step,
+            "precision": str(self.precision).removeprefix("torch."),
             "training_seconds": round(self.seconds),
             "n_training_images": len(self.train_set),
             "commit": current_commit(),
         }
         with self.average.inside(self.model):
             save_checkpoint(self.export_path, self.model, metadata, base=self.base)
+            if metrics["mask_ap"] > self.best_ap:
+                self.best_ap = metrics["mask_ap"]
+                save_checkpoint(self.best_path, self.model, metadata, base=self.base)
         return self.export_path
 
 
