@@ -29,7 +29,7 @@ def estimate_missing(dataset: CocoRgbdDataset, estimate: Estimate) -> int:
     Returns:
         How many pictures were estimated now.
     """
-    without = [i for i in range(len(dataset)) if dataset.depth_path(i) is None]
+    without = [i for i in range(len(dataset)) if dataset.depth_file(i) is None]
     missing = []
     for index in without:
         path = dataset.cached_path(index)

@@ -279,6 +279,25 @@ def test_splits_that_do_not_fit_together_are_refused(data: Fixture, tmp_path: Pa
     assert [p.kind for p in report.problems] == ["other classes"]
 
 
+def test_a_damaged_estimate_is_found_too(data: Fixture, tmp_path: Path) -> None:
+    no_depth(data)
+    estimator = tmp_path / "e.pth"
+    estimator.write_bytes(b"any")
+    data.entries["depth_estimator"] = str(estimator)
+    cached_file(begin_cache(data.root, estimator), Path("rgb"), "1.jpg").parent.mkdir()
+    cached_file(begin_cache(data.root, estimator), Path("rgb"), "1.jpg").write_bytes(b"\x89PNG")
+    (problem,) = data.problems()
+    assert problem[:2] == ("error", "unusable depth image")
+    assert "rgb/1.jpg.png, depth of picture 1: cut off" in problem[2]
+
+
+def test_pictures_are_examined_although_the_file_has_errors_elsewhere(data: Fixture) -> None:
+    missing_picture(data)
+    data.document["annotations"][2]["category_id"] = 77
+    kinds = {kind for _, kind, _ in data.problems()}
+    assert {"unusable picture", "unknown category"} <= kinds
+
+
 def test_merged_classes_are_counted_as_one(data: Fixture) -> None:
     data.entries["merge_classes"] = "object"
     assert check(data.yaml, workers=1)["train"].instances == {"object": 4}

