@@ -40,9 +40,13 @@ class Row:
 
     name: str
     title: str
-    seeds: int
+    seeds: int = 1
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds {self.seeds} must be at least 1")
 
 
 @settings

@@ -48,6 +48,11 @@ class Split:
     clutter_every: int = 0
 
     def __post_init__(self) -> None:
+        if self.n_images < 1 or min(self.seed, self.clutter_every) < 0:
+            raise ValueError(
+                f"n_images {self.n_images} must be at least 1, seed {self.seed} and clutter_every {self.clutter_every} "
+                "at least 0"
+            )
         if self.water not in WATERS:
             raise ValueError(f"water '{self.water}': choose one of {', '.join(WATERS)}")
         if self.world == "stills" and self.water != USUAL:
@@ -71,6 +76,8 @@ class RenderedConfig:
     format: Literal["rendered"] = "rendered"
 
     def __post_init__(self) -> None:
+        if min(self.image_size_hw) < 1:
+            raise ValueError(f"image_size_hw {self.image_size_hw} must be at least 1 pixel each way")
         if self.classes != CLASS_NAMES:
             raise ValueError(f"classes {self.classes} differ from the rendered world's {CLASS_NAMES}: leave them out")
 

@@ -36,6 +36,11 @@ class LossWeights:
     mask_dice: float = 2.0
     iou: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name, weight in vars(self).items():
+            if weight < 0:
+                raise ValueError(f"{name} {weight} must be at least 0")
+
 
 class OneToManyHead(nn.Module):
     """Second class head, for training only: many places per instance teach the features faster than one."""

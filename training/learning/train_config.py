@@ -86,6 +86,11 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        for name in ("seed", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 0")
+        if self.clip_gradient <= 0:
+            raise ValueError(f"clip_gradient {self.clip_gradient} must be above 0")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}")
         if not 0 < self.layer_decay <= 1:

@@ -140,9 +140,9 @@ class Trainer:
         self.model.train()
         self.optimiser.zero_grad()
         pieces = batch.split(self.config.accumulate)
-        places = torch.tensor(self.share).chunk(len(pieces))
+        shares = torch.tensor(self.share).chunk(len(pieces))
         values: dict[str, float] = {}
-        for number, (piece, positions) in enumerate(zip(pieces, places, strict=True), start=1):
+        for number, (piece, positions) in enumerate(zip(pieces, shares, strict=True), start=1):
             with self._gradients_shared(number == len(pieces)):
                 losses = self._losses(piece, positions.tolist())
                 for name, value in _of_all_processes(losses).items():
@@ -168,10 +168,10 @@ class Trainer:
         targets = Targets(
             *([t.to(self.device) for t in part] for part in (piece.masks, piece.boxes_xyxy, piece.class_ids))
         )
-        # chance follows from the picture's place in the run, not from which process has it
-        chance = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
+        # they follow from the picture's place in the run, not from which process has it
+        generators = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
         with self._autocast():
-            losses: dict[str, Tensor] = self.losses(image, inverse_depth, valid, targets, chance)
+            losses: dict[str, Tensor] = self.losses(image, inverse_depth, valid, targets, generators)
         return losses
 
     def _autocast(self) -> AbstractContextManager[None]:
