@@ -77,7 +77,7 @@ def read_yaml(path: str | Path, kind: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such {kind}: see config/ for examples")
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, bytes that are no UTF-8
         raise ValueError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: {_shown(data)} is {_WANTED['dict_type']}: see config/ for examples")
@@ -98,7 +98,11 @@ def settings_from(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """
     try:
         # as JSON, where lists may be tuples and mappings settings while numbers are checked strictly
-        return TypeAdapter(cls).validate_json(json.dumps(data, default=str))
+        text = json.dumps(data, default=str)
+    except (TypeError, ValueError) as error:  # a date as a key, a mapping in itself
+        raise ValueError(f"{where}: {error}") from error
+    try:
+        return TypeAdapter(cls).validate_json(text)
     except ValidationError as error:
         raise ValueError(f"{where}: {_one_line(error, cls)}") from None
 
@@ -127,7 +131,10 @@ def _one_line(error: ValidationError, cls: type) -> str:
     missing = []
     for one in error.errors():
         # of a union pydantic also names the type that it tried, and of a mapping that it was the key
-        path = [part for part in one["loc"] if not (isinstance(part, str) and (part == "str" or "[" in part))]
+        *parents, last = one["loc"] or ("",)
+        path = [part for part in (*parents, last) if part != "str" and "[" not in str(part)]
+        if one["type"] == "unexpected_keyword_argument" and path[-1:] != [last]:
+            path.append(last)  # an unknown key may be anything
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
         kind, value = one["type"], _shown(one["input"])
         prefix = f"{key}: " if key else ""

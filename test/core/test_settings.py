@@ -73,6 +73,11 @@ def test_changes_reach_into_nested_settings_and_leave_the_rest() -> None:
     [
         ("[1, 2]", "[1, 2] is no mapping of keys to values: see config/ for examples"),
         ("", "None is no mapping of keys to values: see config/ for examples"),
+        ("root: 2026-13-45", "no YAML: month must be in 1..12"),
+        ("root: a\nstr: 1", "unknown key 'str': did you mean 'root'?"),
+        ("root: a\nlens: {'a[0]': 1}", "unknown key 'lens.a[0]': did you mean"),
+        ("root: &a [*a]", "Circular reference detected"),
+        ("root: a\n2026-01-01: 1", "keys must be str"),
         ("a: [1", "no YAML: while parsing a flow sequence"),
         ("a: !!python/name:os.system x", "no YAML: could not determine a constructor"),
         ("root: a\nlens: {focal_px: x}\ngain: y", "lens.focal_px: 'x' is no number; gain: 'y' is no number"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,49 @@ def test_a_wrong_value_is_told_by_file_key_and_value_with_what_is_wanted(
         READERS[kind](path)
     assert str(error.value).startswith(f"{path}: {message}")
     assert "\n" not in str(error.value)
+
+
+def places(entries: Any) -> Iterator[tuple[Any, Any]]:
+    """Every mapping or list in entries, with each of its keys."""
+    keys = list(entries) if isinstance(entries, dict) else range(len(entries)) if isinstance(entries, list) else ()
+    for key in keys:
+        yield entries, key
+        yield from places(entries[key])
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_whatever_stands_anywhere_is_read_or_refused_in_one_line(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    entries = yaml.safe_load((REPOSITORY / f"config/{kind}.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "a.yaml"
+    refused = 0
+    for holder, key in places(entries):
+        sound = holder[key]
+        for junk in (
+            None,
+            [],
+            {},
+            "",
+            "x",
+            -1,
+            True,
+            float("inf"),
+            date(2026, 1, 1),
+            {"str": 1},
+            {date(2026, 1, 1): 1},
+        ):
+            holder[key] = junk
+            path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+            try:
+                READERS[kind](path)
+            except (ValueError, FileNotFoundError) as error:
+                refused += 1
+                assert "\n" not in str(error), (key, junk)
+                assert isinstance(error, FileNotFoundError) or str(error).startswith(f"{path}"), (key, junk)
+        holder[key] = sound
+    assert refused > 20
 
 
 @pytest.mark.parametrize(
