@@ -37,6 +37,7 @@ setup(
     install_requires=[
         "numpy>=1.21,<3",
         "opencv-python-headless>=4.5,<6",
+        "pydantic>=2.6,<3",
         "pyyaml>=5.4",
         "safetensors>=0.4,<1",
         "segment-anything==1.0",

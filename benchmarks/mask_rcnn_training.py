@@ -15,6 +15,7 @@ from benchmarks.mask_rcnn import build_mask_rcnn
 from spda_sam_core.config import load_model_config
 from training.data.batches import Batch, TrainingBatches
 from training.data.dataset import CocoRgbdDataset
+from training.learning.precision import precision_of
 from training.learning.run_files import load_run, save_run
 from training.learning.schedule import check_schedule, learning_rate
 from training.learning.train_config import TrainConfig
@@ -55,8 +56,9 @@ class MaskRcnnTrainer:
 
     def __init__(self, run: TimedRun, pictures: CocoRgbdDataset, device: torch.device) -> None:
         self.run, self.config, self.device = run, run.train, device
+        self.precision = precision_of(self.config.precision, device)
         self.pictures = pictures
-        self.size = load_model_config(run.train.model).input_size
+        self.size = load_model_config(run.train.model, class_names=pictures.class_names).input_size
         torch.manual_seed(run.train.seed)
         network = build_mask_rcnn(len(pictures.class_names), self.size)
         self.network = network.to(device, memory_format=torch.channels_last)
@@ -87,7 +89,7 @@ class MaskRcnnTrainer:
     def batches(self, workers: int) -> Iterator[Batch]:
         """Batches from the step reached on, without end."""
         endless = dataclasses.replace(self.config, steps=ENDLESS)
-        source = TrainingBatches(self.pictures, endless, self.size, first_step=self.step, depth_estimator=None)
+        source = TrainingBatches(self.pictures, endless, self.size, first_step=self.step)
         return source.made_by(workers)
 
     def run_step(self, batch: Batch) -> dict[str, float]:
@@ -111,7 +113,7 @@ class MaskRcnnTrainer:
             for boxes, class_ids, masks in zip(batch.boxes_xyxy, batch.class_ids, batch.masks, strict=True)
         ]
         targets = [{name: tensor.to(self.device) for name, tensor in target.items()} for target in targets]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16):
             losses = self.network(list(batch.image.to(self.device)), targets)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         if not bool(torch.isfinite(total)):

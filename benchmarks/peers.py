@@ -95,7 +95,7 @@ def _run_spda_sam(
     trainer = Trainer(_of_length(config, steps, setup.warmup_share), splits["train"], splits["val"], device)
     if trainer.resume_path.exists():
         trainer.resume()
-    trained = SpdaSam.from_pretrained(train(trainer, workers=workers), device=str(device), depth_estimator=None)
+    trained = SpdaSam.from_pretrained(train(trainer, workers=workers), device=str(device))
     return {
         **evaluate(trained, splits["test"], "true" if trained.network.config.use_depth else "none"),
         **_record(trained.network, trainer.step * config.batch_size, trainer.seconds),
@@ -143,11 +143,11 @@ def load_predictor(
 ) -> Callable[[Sample], Instances]:
     """A trained network, from a picture to instances."""
     if peer.network == "mask_rcnn":
-        size = load_model_config(setup.config(peer).model).input_size
+        size = load_model_config(setup.config(peer).model, class_names=class_names).input_size
         mask_rcnn = MaskRcnn.load(_weights(setup, peer), size, class_names, device)
         return lambda sample: mask_rcnn.predict(sample.rgb)
     (file,) = setup.folder(peer).glob("spda_sam_*.safetensors")
-    model = SpdaSam.from_pretrained(file, device=str(device), depth_estimator=None)
+    model = SpdaSam.from_pretrained(file, device=str(device))
     use_depth = model.network.config.use_depth
     return lambda sample: model.predict(
         sample.rgb, sample.depth_m if use_depth else None, score_threshold=SCORE_THRESHOLD

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import yaml
-
-from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict, refuse_unknown_keys
+from spda_sam_core.config import load_model_config
+from spda_sam_core.settings import changed, load_settings, settings
 from spda_sam_core.weights.files import write_whole
-from training.learning.train_config import TrainConfig, load_train_config
+from training.learning.train_config import ANY_CLASS, TrainConfig, load_train_config
 
 Kind = Literal["spda_sam", "mask_rcnn"]
 TRIAL_STEPS = (10, 40)
 """Lengths of the two short runs that are timed: their difference knows nothing of how long the start takes."""
 
 
-@dataclass(frozen=True)
+@settings
 class Peer:
     """One network of the comparison.
 
@@ -39,13 +37,11 @@ class Peer:
     train: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.network not in get_args(Kind):
-            raise ValueError(f"network '{self.network}': choose one of {', '.join(get_args(Kind))}")
         if self.model and self.network != "spda_sam":
             raise ValueError(f"model {dict(self.model)} is read by spda_sam only, not by {self.network}: leave it out")
 
 
-@dataclass(frozen=True)
+@settings
 class Setup:
     """The comparison.
 
@@ -74,7 +70,7 @@ class Setup:
 
     def config(self, peer: Peer) -> TrainConfig:
         """The run of a peer, its steps not yet those that fit into its time."""
-        return dataclasses.replace(load_train_config(self.train), **{**peer.train, "output": str(self.folder(peer))})
+        return changed(load_train_config(self.train), {**peer.train, "output": str(self.folder(peer))}, self.train)
 
 
 def load_setup(path: Path) -> Setup:
@@ -84,21 +80,12 @@ def load_setup(path: Path) -> Setup:
         FileNotFoundError: no such file.
         ValueError: an unknown or a missing key, no peer, two of one name, or one that cannot be.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file: see config/peers.yaml for an example")
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    check_keys(f"{path}", data, Setup)
-    for entry in data["peers"]:
-        check_keys(f"{path}, peers", entry, Peer)
-        known = [f.name for f in dataclasses.fields(TrainConfig)]
-        refuse_unknown_keys(f"{path}, peer {entry['name']}", entry.get("train", {}), known)
-    try:
-        setup = Setup(**{**data, "peers": tuple(Peer(**entry) for entry in data["peers"])})
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    setup = load_settings(Setup, path, "comparison")
     for peer in setup.peers:
-        base = dataclasses.asdict(load_model_config(setup.config(peer).model))
-        model_config_from_dict({**base, **peer.model}, f"{path}, peer {peer.name}")
+        try:
+            load_model_config(setup.config(peer).model, class_names=ANY_CLASS, changes=peer.model)
+        except ValueError as error:
+            raise ValueError(f"{path}, peer {peer.name}: {error}") from error
     return setup
 
 

@@ -5,6 +5,7 @@
 
 The rooms in the order in which data flow:
 
+    settings     checked dataclasses from YAML
     config       every number of the network, from YAML
     preprocess   image and depth to the network's input
     depth        metric or relative depth to normalised inverse depth; estimators

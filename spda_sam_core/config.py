@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import yaml
+from spda_sam_core.settings import read_yaml, settings, settings_from
 
 Encoder = Literal[
     "efficientnet_lite0",
@@ -37,7 +34,7 @@ _SAM_NUMBERS = {"width": SAM_WIDTH, "attention_heads": 8, "mlp_width": 2048}
 _MOBILE_SAM_TAPS = (64, 128)
 
 
-@dataclass(frozen=True)
+@settings
 class ModelConfig:
     """What the network is made of. Letters: S input size, G = S/16, D `width`, K, T.
 
@@ -102,8 +99,6 @@ class ModelConfig:
             raise ValueError(
                 f"prompt_tokens {self.prompt_tokens} and spatial_points {self.spatial_points} must be at least 1"
             )
-        if self.encoder not in get_args(Encoder):
-            raise ValueError(f"encoder '{self.encoder}': choose one of {', '.join(get_args(Encoder))}")
         if len(self.depth_widths) != len(self.encoder_widths):
             raise ValueError(
                 f"depth_widths {self.depth_widths} and encoder_widths {self.encoder_widths}: give one entry per stride"
@@ -142,59 +137,24 @@ class ModelConfig:
         return self.input_size // 16
 
 
-def model_config_from_dict(data: Mapping[str, Any], where: str = "model configuration") -> ModelConfig:
-    """Check the keys and make lists tuples.
-
-    Args:
-        data: the fields of `ModelConfig`.
-        where: file that an error shall name.
-
-    Raises:
-        ValueError: an unknown or a missing key, or values that contradict each other.
-    """
-    check_keys(where, data, ModelConfig)
-    entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    try:
-        return ModelConfig(**entries)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def check_keys(where: str, data: Mapping[str, Any], target: type) -> None:
-    """Compare the keys of a YAML file with the fields of the dataclass that it is for.
-
-    Raises:
-        ValueError: an unknown key, with the nearest known one, or missing keys that have no default.
-    """
-    fields = dataclasses.fields(target)
-    refuse_unknown_keys(where, data, [field.name for field in fields])
-    optional = [f.name for f in fields if (f.default, f.default_factory) != (dataclasses.MISSING,) * 2]
-    missing = [f.name for f in fields if f.name not in data and f.name not in optional]
-    if missing:
-        raise ValueError(f"{where}: missing {', '.join(missing)}")
-
-
-def refuse_unknown_keys(where: str, data: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raise ValueError, with the nearest known key, if `data` has a key that nothing would read."""
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
-            raise ValueError(f"{where}: unknown key '{key}': did you mean '{near[0]}'?")
-
-
-def load_model_config(preset: str | Path) -> ModelConfig:
-    """Read a preset.
+def load_model_config(
+    preset: str | Path, *, class_names: Sequence[str], changes: Mapping[str, Any] | None = None
+) -> ModelConfig:
+    """Read a preset, which is of no classes, and give it those of the data.
 
     Args:
         preset: a name such as "tiny" (`config/model/tiny.yaml` of the repository), or a YAML file.
+        class_names: of the data.
+        changes: fields that differ from the preset.
 
     Raises:
         FileNotFoundError: no such preset or file.
-        ValueError: what `model_config_from_dict` refuses.
+        ValueError: what `settings_from` refuses, or class names beside those of the data.
     """
     path = Path(preset)
     if path.suffix != ".yaml":
         path = Path(__file__).resolve().parents[1] / "config/model" / f"{preset}.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model configuration: give 'tiny' or the path of a .yaml file")
-    return model_config_from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    data = {**read_yaml(path, "model configuration"), **(changes or {})}
+    if "class_names" in data:
+        raise ValueError(f"{path}: class_names are those of the data: leave them out")
+    return settings_from(ModelConfig, {**data, "class_names": class_names}, str(path))

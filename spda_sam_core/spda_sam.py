@@ -51,7 +51,7 @@ class SpdaSam:
 
     Args:
         network: put into evaluation mode here; runs on the device that it is on.
-        depth_estimator: stands in where no depth is given; None: never estimate.
+        depth_estimator: stands in where no depth is given; None: there is none beside the network.
         checkpoint_sha256: hash of the network's file, empty where it has none.
     """
 
@@ -68,7 +68,7 @@ class SpdaSam:
         checkpoint: str | Path = "tiny",
         *,
         device: str = "cpu",
-        depth_estimator: str | None = "tiny",
+        depth_estimator: str | None = None,
         preset: str | None = None,
     ) -> SpdaSam:
         """Load the network and its depth estimator.
@@ -76,7 +76,7 @@ class SpdaSam:
         Args:
             checkpoint: a file, or the preset of a shipped checkpoint.
             device: "cpu", "cuda" or "cuda:<n>".
-            depth_estimator: what `DepthEstimator.from_pretrained` takes; None: never estimate.
+            depth_estimator: what `DepthEstimator.from_pretrained` takes; None: no estimator beside the network.
             preset: refuse a checkpoint of another preset.
 
         Raises:

@@ -22,7 +22,7 @@ UNSEEN_SEED = 1001  # neither that of the training pictures nor that of the vali
 
 def test_they_stay_below_15_megabytes_together():
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
-    assert set(sizes) == {"spda_sam_tiny.safetensors", "depth_tiny.safetensors"}
+    assert set(sizes) == {"spda_sam_tiny.safetensors"}
     assert sum(sizes.values()) < 15e6
 
 
@@ -36,11 +36,12 @@ def test_the_header_says_what_it_is_and_how_good():
 
 @pytest.mark.parametrize("depth", ["sensor", "estimated", "none"])
 def test_most_large_instances_of_unseen_pictures_are_found(depth):
-    model = SpdaSam.from_pretrained("tiny", depth_estimator="tiny" if depth == "estimated" else None)
+    model = SpdaSam.from_pretrained("tiny")
     found, wanted = 0, 0
     for index in range(12):
         frame = render_image(UNSEEN_SEED, index)
-        (prediction,) = model.predict_batch([frame.rgb], [frame.depth_m if depth == "sensor" else None])
+        given = frame.depth_m if depth == "sensor" else None
+        (prediction,) = model.predict_batch([frame.rgb], [given], estimate_depth=depth == "estimated")
         assert prediction.depth_source == depth
         for label in range(1, len(frame.class_ids) + 1):
             truth = frame.label == label
@@ -59,12 +60,12 @@ def test_random_holes_in_30_percent_of_the_depth_cost_at_most_2_ap(tmp_path):
     path = tmp_path / "data.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     unseen = open_split(path, "unseen")
-    model = SpdaSam.from_pretrained("tiny", depth_estimator=None)
+    model = SpdaSam.from_pretrained("tiny")
     whole, holed = (evaluate(model, unseen, "true", depth_holes=share)["mask_ap"] for share in (0.0, 0.3))
     assert whole - holed <= 2, f"{whole:.1f} AP with whole depth, {holed:.1f} with holes"
 
 
 def test_an_empty_picture_shows_next_to_nothing():
-    model = SpdaSam.from_pretrained("tiny", depth_estimator=None)
+    model = SpdaSam.from_pretrained("tiny")
     water = np.full((480, 640, 3), (20, 90, 110), np.uint8)
     assert len(model.predict(water)) <= 1

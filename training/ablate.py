@@ -6,30 +6,27 @@ python -m training.ablate --config config/ablation.yaml     # begin, or go on wh
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict, refuse_unknown_keys
+from spda_sam_core.config import load_model_config
+from spda_sam_core.settings import changed, load_settings, settings
 from spda_sam_core.spda_sam import SpdaSam, check_device
 from spda_sam_core.weights.files import write_whole
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import CocoRgbdDataset, open_split
 from training.evaluate import evaluate
-from training.learning.train_config import TrainConfig, load_train_config, write_model
+from training.learning.train_config import ANY_CLASS, TrainConfig, load_train_config, write_model
 from training.learning.trainer import Trainer
 from training.train import train
 
-_TRAIN_FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
 
-
-@dataclass(frozen=True)
+@settings
 class Row:
     """One variant.
 
@@ -43,12 +40,16 @@ class Row:
 
     name: str
     title: str
-    seeds: int
-    model: Mapping[str, Any]
+    seeds: int = 1
+    model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds {self.seeds} must be at least 1")
 
-@dataclass(frozen=True)
+
+@settings
 class Ablation:
     """A set of variants of one training run.
 
@@ -61,6 +62,11 @@ class Ablation:
     train: str
     output: str
     rows: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"rows are named {names}: give at least one, and each its own name")
 
     def runs(self) -> Iterator[tuple[Row, int]]:
         """Row and seed of each run; every row once before any row twice, so that a table can be had early."""
@@ -75,21 +81,14 @@ def load_ablation(path: Path) -> Ablation:
         FileNotFoundError: no such file.
         ValueError: an unknown or a missing key, no row, two rows of one name, or a row whose model cannot be.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file: see config/ablation.yaml for an example")
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    check_keys(f"{path}", data, Ablation)
-    for entry in data["rows"]:
-        check_keys(f"{path}, rows", entry, Row)
-        refuse_unknown_keys(f"{path}, row {entry['name']}", entry.get("train", {}), _TRAIN_FIELDS)
-    rows = tuple(Row(**entry) for entry in data["rows"])
-    names = [row.name for row in rows]
-    if not rows or len(set(names)) < len(names):
-        raise ValueError(f"{path}: rows are named {names}: give at least one, and each its own name")
-    ablation = Ablation(data["train"], data["output"], rows)
-    base = load_model_config(load_train_config(ablation.train).model)
-    for row in rows:
-        model_config_from_dict({**dataclasses.asdict(base), **row.model}, f"{path}, row {row.name}")
+    ablation = load_settings(Ablation, path, "set of variants")
+    base = load_train_config(ablation.train)
+    for row in ablation.rows:
+        try:
+            load_model_config(base.model, class_names=ANY_CLASS, changes=row.model)
+            changed(base, row.train, ablation.train)
+        except ValueError as error:
+            raise ValueError(f"{path}, row {row.name}: {error}") from error
     return ablation
 
 
@@ -124,7 +123,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     write_model(folder / "model.yaml", base.model, row.model)
     own = {"model": str(folder / "model.yaml"), "output": str(folder), "seed": seed}
-    config = dataclasses.replace(base, **{**row.train, **own})
+    config = changed(base, {**row.train, **own}, row.name)
     trainer = Trainer(config, splits["train"], splits["val"], device)
     if trainer.resume_path.exists():
         trainer.resume()
@@ -172,11 +171,10 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     ablation = load_ablation(options.config)
     base = load_train_config(ablation.train)
-    estimator = base.depth_estimator
     splits = {
-        "train": open_split(base.data, "train", depth_estimator=estimator),
-        "val": open_split(base.data, "val", limit=base.n_validation, depth_estimator=estimator),
-        "test": open_split(base.data, "val", depth_estimator=estimator),
+        "train": open_split(base.data, "train"),
+        "val": open_split(base.data, "val", limit=base.n_validation),
+        "test": open_split(base.data, "val"),
     }
     device = check_device(options.device)
     results: dict[tuple[str, int], dict[str, Any]] = {}

@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 
 from spda_sam_core.results.draw import colourise_depth, contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances
-from training.data.check_split import Job, SplitReport, check_split, job_masks, read_any_depth
-from training.data.coco_file import Problem
-from training.data.data_config import load_data_config, read_yaml, split_files, split_names
-from training.data.depth_cache import cache_folder
-from training.data.pictures import depth_path, inside, read_rgb
+from training.data.check_split import SplitReport, check_split, network_depth
+from training.data.coco_problems import Problem
+from training.data.data_config import LabelData, load_data_config, read_data, split_files, split_names
+from training.data.dataset import CocoRgbdDataset
 
 SAMPLES_PER_SPLIT = 8
 CELL_WIDTH_PX = 480
@@ -40,21 +39,21 @@ def check(data: Path, *, workers: int) -> dict[str, SplitReport]:
 
     Args:
         data: its YAML.
-        workers: number of processes.
+        workers: number of threads.
 
     Raises:
         FileNotFoundError: no such YAML.
         ValueError: the YAML cannot be used.
     """
-    kind, _ = read_yaml(data)
+    kind, _ = read_data(data)
     reports = {}
     for split in split_names(data):
         try:
-            if kind in ("cityscapes", "kitti"):
+            if kind != "rendered" and isinstance(config := load_data_config(data), LabelData):
                 # here, because only these need it
                 from training.data.instance_images import convert_split
 
-                convert_split(load_data_config(data), split, workers=workers)
+                convert_split(config, split, workers=workers)
             files = split_files(data, split)
         except (FileNotFoundError, ValueError) as error:
             problem = Problem("error", "cannot be opened", f"{data}, {split}", str(error))
@@ -64,7 +63,7 @@ def check(data: Path, *, workers: int) -> dict[str, SplitReport]:
             text = "not rendered yet: training does it, or python -m training.render"
             reports[split] = SplitReport(problems=[Problem("warning", "nothing there", f"{data}, {split}", text)])
             continue
-        reports[split] = check_split(files, cache_folder(files.root, "tiny"), workers=workers, title=split)
+        reports[split] = check_split(files, workers=workers, title=split)
     _compare(reports, data)
     return reports
 
@@ -88,26 +87,22 @@ def draw_sheet(reports: dict[str, SplitReport]) -> NDArray[np.uint8] | None:
     panels, titles = [], []
     for split, report in reports.items():
         step = max(1, len(report.good) // SAMPLES_PER_SPLIT)
-        for job in report.good[::step][:SAMPLES_PER_SPLIT]:
-            panels.append(_draw(job, report.categories))
-            titles.append(f"{split}: {job.image['file_name']}")
+        for number in report.good[::step][:SAMPLES_PER_SPLIT]:
+            assert report.dataset is not None
+            panels.append(_draw(report.dataset, number))
+            titles.append(f"{split}: {report.dataset.rgb_file(number).relative_to(report.dataset.images)}")
     return contact_sheet(panels, 4, titles) if panels else None
 
 
-def _draw(job: Job, names: dict[int, str]) -> NDArray[np.uint8]:
+def _draw(dataset: CocoRgbdDataset, number: int) -> NDArray[np.uint8]:
     """A picture with its masks, and its depth to the right where it has any."""
-    rgb = read_rgb(inside(job.files.images, job.image["file_name"]), job.size_hw)
-    masks, categories = job_masks(job)
-    class_names = tuple(dict.fromkeys(names.values()))
-    classes = np.array([class_names.index(names[category]) for category in categories], np.int64)
-    labels = Instances.of_labels(masks, classes, class_names)
-    panels = [draw_instances(rgb, labels)]
-    depth = depth_path(job.files.depth, job.image)
+    panels = [draw_instances(dataset.rgb(number), Instances.of_labels(*dataset.instances(number), dataset.class_names))]
+    depth = network_depth(dataset, number)
     if depth is not None:
-        panels.append(colourise_depth(read_any_depth(depth, job)))
-    height = round(CELL_WIDTH_PX * job.size_hw[0] / job.size_hw[1])
-    small = [cv2.resize(p, (CELL_WIDTH_PX, max(1, height)), interpolation=cv2.INTER_AREA) for p in panels]
-    return np.concatenate(small, axis=1)
+        panels.append(colourise_depth(depth))
+    height, width = dataset.size_hw(number)
+    size = (CELL_WIDTH_PX, max(1, round(CELL_WIDTH_PX * height / width)))
+    return np.concatenate([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in panels], axis=1)
 
 
 def format_report(reports: dict[str, SplitReport]) -> str:
@@ -141,10 +136,11 @@ def count_problems(reports: dict[str, SplitReport], level: str) -> int:
 
 
 def as_json(reports: dict[str, SplitReport]) -> dict[str, Any]:
-    """The reports for `json.dump`: `errors`, `warnings`, and for each split the fields of `SplitReport` but `good`."""
+    """The reports for `json.dump`: `errors`, `warnings`, and for each split what `SplitReport` tells."""
     splits = {}
     for split, report in reports.items():
-        fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report) if f.name != "good"}
+        told = [f.name for f in dataclasses.fields(report) if f.name not in ("dataset", "good")]
+        fields = {name: getattr(report, name) for name in told}
         splits[split] = {**fields, "problems": [dataclasses.asdict(problem) for problem in report.problems]}
     counts = {f"{level}s": count_problems(reports, level) for level in ("error", "warning")}
     return {**counts, "splits": splits}
@@ -156,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="YAML such as config/data/usis10k.yaml")
     parser.add_argument("--sheet", type=Path, help="JPEG of samples with masks (default: <name of the YAML>_check.jpg)")
     parser.add_argument("--json", type=Path, help="write the report to this file")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: all cores)")
     options = parser.parse_args(arguments)
     try:
         reports = check(options.data, workers=options.workers)

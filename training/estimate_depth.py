@@ -1,24 +1,22 @@
 """Estimate the depth of pictures that have none, once; training and evaluation then read it.
 
-python -m training.estimate_depth --data config/data/usis10k.yaml --split train
+python -m training.estimate_depth --data config/data/usis10k.yaml --split train --estimator depth_anything_v2_vits.pth
+
+The YAML of the data then names the estimator, and all that read the data read its estimates:
+`depth_estimator: depth_anything_v2_vits.pth`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spda_sam_core.depth.estimators import DepthEstimator
+from spda_sam_core.depth.estimators import DepthEstimator, Estimate
 from training.data.dataset import CocoRgbdDataset, open_split
 from training.data.depth_cache import begin_cache, write_cached
-
-Estimate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def estimate_missing(dataset: CocoRgbdDataset, estimate: Estimate) -> int:
@@ -31,7 +29,7 @@ def estimate_missing(dataset: CocoRgbdDataset, estimate: Estimate) -> int:
     Returns:
         How many pictures were estimated now.
     """
-    without = [i for i in range(len(dataset)) if dataset.depth_path(i) is None]
+    without = [i for i in range(len(dataset)) if dataset.depth_file(i) is None]
     missing = []
     for index in without:
         path = dataset.cached_path(index)
@@ -54,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="YAML such as config/data/usis10k.yaml")
     parser.add_argument("--split", default="train", help="name of a split in that file (default: train)")
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
-    parser.add_argument("--estimator", default="tiny", help="name, file or folder (default: tiny)")
+    parser.add_argument("--estimator", required=True, help="Depth Anything V2: .pth file or folder")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     estimator = DepthEstimator.from_pretrained(options.estimator, torch.device(options.device))
@@ -62,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     dataset.cache = begin_cache(dataset.root, options.estimator)
     count = estimate_missing(dataset, estimator.estimate)
     print(f"{count} pictures estimated, kept in {dataset.cache}")
+    print(f"they are read where {options.data} says depth_estimator: {options.estimator}")
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", default="tiny", help="a file, or the preset of a shipped one")
     parser.add_argument("--depth", choices=get_args(DepthMode), default="true", help="what the network sees")
     parser.add_argument("--depth-holes", type=float, default=0.0, help="share of true depth to make unknown, 0..1")
-    parser.add_argument("--depth-estimator", default="tiny", help="file or name: its estimates, cached or new")
+    parser.add_argument("--depth-estimator", help="Depth Anything V2, .pth file or folder")
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
         device=options.device,
         depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
     )
-    dataset = open_split(options.data, options.split, limit=options.limit, depth_estimator=options.depth_estimator)
+    dataset = open_split(options.data, options.split, limit=options.limit)
     results, conditions = predict(
         model,
         dataset,

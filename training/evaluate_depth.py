@@ -1,13 +1,12 @@
-"""Measure a depth estimator on pictures with known depth.
+"""Measure estimated depth on pictures with known depth: a network's own estimate, or Depth Anything's.
 
-python -m training.evaluate_depth --data config/data/rendered.yaml --split val --limit 100 --estimator tiny
+python -m training.evaluate_depth --data config/data/rendered.yaml --split val --limit 100 --checkpoint tiny
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,14 +16,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from tqdm import tqdm
 
-from spda_sam_core.depth.estimators import DepthEstimator
+from spda_sam_core.depth.estimators import DepthEstimator, Estimate
 from spda_sam_core.depth.normalisation import normalise_depth, normalise_inverse_depth
+from spda_sam_core.spda_sam import SpdaSam
 from training.data.dataset import CocoRgbdDataset, open_split
 
 MINIMUM_KNOWN = 0.02
 """Pictures with a smaller share of known depth are left out."""
-
-Estimate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def depth_metrics(inverse_depth: NDArray[np.float32], depth_m: NDArray[np.float32]) -> dict[str, float]:
@@ -82,6 +80,22 @@ def evaluate_depth(estimate: Estimate, dataset: CocoRgbdDataset) -> dict[str, fl
     return {"n_images": len(rows), **means}
 
 
+def own_estimate(model: SpdaSam) -> Estimate:
+    """The estimate that a network makes of a picture without depth.
+
+    Returns:
+        A function; it raises ValueError where the network makes none.
+    """
+
+    def estimate(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (prediction,) = model.predict_batch([rgb])
+        if prediction.depth is None:
+            raise ValueError(f"preset '{model.preset}' estimates no depth of its own: give --estimator")
+        return prediction.depth.inverse_depth
+
+    return estimate
+
+
 def constant(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The estimate of one who knows nothing: everything equally far."""
     return np.ones(rgb.shape[:2], np.float32)
@@ -94,23 +108,28 @@ def vertical_gradient(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure a depth estimator, beside two that do not look at the picture."""
+    """Measure estimated depth, beside two estimates that do not look at the picture."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="YAML such as config/data/rendered.yaml")
     parser.add_argument("--split", default="val", help="name of a split in that file (default: val)")
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
-    parser.add_argument("--estimator", default="tiny", help="'tiny', a .safetensors file, or a folder")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", help="what the network of this checkpoint estimates: a file, or a preset")
+    source.add_argument("--estimator", help="Depth Anything V2: its .pth file, or a folder of transformers")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     options = parser.parse_args(arguments)
-    estimator = DepthEstimator.from_pretrained(options.estimator, torch.device(options.device))
+    if options.checkpoint is not None:
+        estimate = own_estimate(SpdaSam.from_pretrained(options.checkpoint, device=options.device))
+    else:
+        estimate = DepthEstimator.from_pretrained(options.estimator, torch.device(options.device)).estimate
     dataset = open_split(options.data, options.split, limit=options.limit)
     candidates: dict[str, Estimate] = {
-        str(options.estimator): estimator.estimate,
+        options.checkpoint or options.estimator: estimate,
         "constant": constant,
         "vertical_gradient": vertical_gradient,
     }
-    results = {name: evaluate_depth(estimate, dataset) for name, estimate in candidates.items()}
+    results = {name: evaluate_depth(candidate, dataset) for name, candidate in candidates.items()}
     for name, row in results.items():
         print(name, " ".join(f"{key} {value:.3f}" for key, value in row.items()))
     if options.json:

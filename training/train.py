@@ -10,7 +10,6 @@ share it: order and augmentation follow from (seed, i) alone. `docs/training.md`
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from contextlib import nullcontext
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from spda_sam_core.settings import changed
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import open_split
 from training.learning.board import Board, average_precisions
@@ -117,7 +117,7 @@ curves and pictures of predictions:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
-    config = dataclasses.replace(load_train_config(options.config), **given)
+    config = changed(load_train_config(options.config), given, str(options.config))
     with joined_processes(options.device) as device:
         with one_after_another():
             pictures = open_split(config.data, "train")

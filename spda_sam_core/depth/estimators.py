@@ -1,44 +1,40 @@
 """Relative depth from one picture, where no sensor gives it: Depth Anything as `transformers` implements it.
 
-The shipped `tiny` is a small configuration of that class, trained on rendered pictures only. Official Depth
-Anything V2 weights (Yang et al., "Depth Anything V2", NeurIPS 2024, arXiv 2406.09414) load from their `.pth` file or
-from a folder in the `transformers` layout. Nothing is ever downloaded.
+Official Depth Anything V2 weights (Yang et al., "Depth Anything V2", NeurIPS 2024, arXiv 2406.09414) load from their
+`.pth` file or from a folder in the `transformers` layout. None are shipped, and nothing is ever downloaded.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import safetensors.torch
 import torch
 import transformers
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
+from transformers import DepthAnythingForDepthEstimation
 
 from spda_sam_core.depth.depth_anything_official import HOW_TO_GET_FILE, read_official
 from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, check_rgb
-from spda_sam_core.weights.checkpoint import find_checkpoint, is_name
-from spda_sam_core.weights.files import CheckpointError, read_header, write_safetensors
+from spda_sam_core.weights.files import CheckpointError
 
-FORMAT = "spda_sam_depth/1"
+Estimate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""What `DepthEstimator.estimate` is: a picture (H, W, 3) to relative inverse depth (H, W)."""
 OFFICIAL = "depth-anything/Depth-Anything-V2-Small-hf"
 """The official weights that fit a robot, Apache-2.0; the Base and Large ones are CC-BY-NC-4.0."""
 
 _HOW_TO_GET = (
     f"nothing is downloaded here; on a machine with network `hf download {OFFICIAL} --local-dir DIR` gets a folder, "
-    f"{HOW_TO_GET_FILE}: copy either here and give the path of the folder or of the .pth file, or give 'tiny' for the "
-    "shipped estimator"
+    f"{HOW_TO_GET_FILE}: copy either here and give the path of the folder or of the .pth file"
 )
 _MINIMUM_DEPTH_M = 1e-3
 
@@ -104,28 +100,22 @@ class DepthEstimator:
         self.depth_input = depth_input
 
     @classmethod
-    def from_pretrained(cls, source: str | Path = "tiny", device: str | torch.device = "cpu") -> DepthEstimator:
+    def from_pretrained(cls, source: str | Path, device: str | torch.device = "cpu") -> DepthEstimator:
         """Load an estimator from this machine's disk.
 
         Args:
-            source: "tiny", the shipped one; a file written by `training/train_depth.py`; an official file of
-                Depth Anything V2 under its own name, such as `depth_anything_v2_vits.pth`, see `read_official`;
-                or a folder with `config.json` and `model.safetensors` in the layout of `transformers`, as the
-                official repositories named `...-hf` have it.
+            source: an official file of Depth Anything V2 under its own name, such as `depth_anything_v2_vits.pth`,
+                see `read_official`; or a folder with `config.json` and `model.safetensors` in the layout of
+                `transformers`, as the official repositories named `...-hf` have it.
             device: where to put the model.
 
         Raises:
             CheckpointError: nothing there, not a Depth Anything model, damaged, or weights that do not fit.
         """
-        path = find_checkpoint(source, prefix="depth") if is_name(source) else Path(source)
+        path = Path(source)
         if not path.exists():
             raise CheckpointError(f"{source}: no such file or folder: {_HOW_TO_GET}")
-        if path.is_dir():
-            model, depth_input = _load_folder(path)
-        elif path.suffix in (".pth", ".pt"):
-            model, depth_input = _load_official(path)
-        else:
-            model, depth_input = _load_file(path)
+        model, depth_input = _load_folder(path) if path.is_dir() else _load_official(path)
         model.to(device)
         return cls(model, depth_input)
 
@@ -151,54 +141,6 @@ class DepthEstimator:
             output = 1 / np.maximum(output, _MINIMUM_DEPTH_M)
         resized = cv2.resize(output, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         return np.ascontiguousarray(resized, dtype=np.float32)
-
-
-def save_depth_checkpoint(
-    path: str | Path,
-    model: DepthAnythingForDepthEstimation,
-    depth_input: DepthInput,
-    metadata: Mapping[str, Any],
-) -> None:
-    """Write an estimator as one safetensors file, weights in float16; it appears whole or not at all.
-
-    Args:
-        path: the file; its folder must exist.
-        model: the model. Tensors carry the names of the official weights, whatever the version of
-            `transformers`, which renames them in memory.
-        depth_input: how pictures become its input.
-        metadata: further header entries, anything that JSON can hold.
-
-    Raises:
-        CheckpointError: weights that are not finite in float16.
-    """
-    path = Path(path)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        weights = safetensors.torch.load_file(Path(folder) / "model.safetensors")
-    weights = {name: tensor.half() for name, tensor in weights.items()}
-    for name, tensor in weights.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{path}: not written, '{name}' is not finite in float16: training diverged")
-    header = {key: json.dumps(value) for key, value in metadata.items()}
-    header["format"] = FORMAT
-    header["config"] = model.config.to_json_string(use_diff=False)
-    header["input"] = json.dumps(asdict(depth_input))
-    write_safetensors(path, weights, header)
-
-
-def _load_file(path: Path) -> tuple[DepthAnythingForDepthEstimation, DepthInput]:
-    header = read_header(path)
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: format is {header.get('format')!r}, expected {FORMAT!r}: this is no depth estimator; give a "
-            "file written by training/train_depth.py, 'tiny', or Depth Anything V2 weights (.pth or a folder)"
-        )
-    config = DepthAnythingConfig.from_dict(json.loads(header["config"]))
-    listed = json.loads(header["input"])
-    entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}
-    weights = safetensors.torch.load_file(path)
-    model = _load(path, None, config=config, state_dict={k: v.float() for k, v in weights.items()})
-    return model, DepthInput(**entries)
 
 
 def _load_official(path: Path) -> tuple[DepthAnythingForDepthEstimation, DepthInput]:

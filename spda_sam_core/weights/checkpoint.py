@@ -20,8 +20,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from spda_sam_core.config import ModelConfig, model_config_from_dict
+from spda_sam_core.config import ModelConfig
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.settings import settings_from
 from spda_sam_core.weights.download import find_weights
 from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header, write_safetensors
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
@@ -100,7 +101,7 @@ def load_checkpoint(
         CheckpointError: no such file, not a checkpoint of this kind, truncated, of another preset, weights
             that do not fit the configuration, or a base that is missing or not the one trained on.
     """
-    path = find_checkpoint(checkpoint, prefix="spda_sam")
+    path = find_checkpoint(checkpoint)
     if preset is None and is_name(checkpoint):
         preset = str(checkpoint)
     header = read_header(path)
@@ -115,7 +116,7 @@ def load_checkpoint(
             f"checkpoint of {preset!r} or ask for {header.get('preset')!r}"
         )
     try:
-        config = model_config_from_dict(json.loads(header["config"]))
+        config = settings_from(ModelConfig, json.loads(header["config"]), "model configuration")
         base = Base(**json.loads(header["base"])) if config.pretrained else None
         metadata = {key: json.loads(text) for key, text in header.items() if key not in _RESERVED}
     except (KeyError, TypeError, ValueError) as error:
@@ -153,15 +154,14 @@ def is_name(checkpoint: str | Path) -> bool:
     return isinstance(checkpoint, str) and not any(c in checkpoint for c in "./\\")
 
 
-def find_checkpoint(checkpoint: str | Path, prefix: str) -> Path:
+def find_checkpoint(checkpoint: str | Path) -> Path:
     """The file of a checkpoint given by path or by name.
 
-    A name is looked up as `<prefix>_<name>.safetensors` in the folder of `SPDA_SAM_CHECKPOINTS`, in
+    A name is looked up as `spda_sam_<name>.safetensors` in the folder of `SPDA_SAM_CHECKPOINTS`, in
     `checkpoints/` of this repository, and in `share/spda_sam_ros/checkpoints` where the package is installed.
 
     Args:
         checkpoint: a path, or a name such as "tiny".
-        prefix: "spda_sam" for the model, "depth" for the depth estimator.
 
     Returns:
         A file that exists.
@@ -170,7 +170,7 @@ def find_checkpoint(checkpoint: str | Path, prefix: str) -> Path:
         CheckpointError: there is none; the message lists where it was looked for.
     """
     if is_name(checkpoint):
-        places = [folder / f"{prefix}_{checkpoint}.safetensors" for folder in _folders()]
+        places = [folder / f"spda_sam_{checkpoint}.safetensors" for folder in _folders()]
         for place in places:
             if place.is_file():
                 return place

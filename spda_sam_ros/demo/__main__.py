@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         # here, because the node says what it lacks in its log only, and the recorder would wait for its masks
-        read_header(find_checkpoint(options.checkpoint or "tiny", prefix="spda_sam"))
+        read_header(find_checkpoint(options.checkpoint or "tiny"))
         # here, with its progress bar, and not in the camera process, whose output goes to a log
         next(rendered_frames(_SEED, _FRAMES) if options.source is None else open_source(options.source))
         return run(_specs(options), environment())

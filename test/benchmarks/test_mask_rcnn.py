@@ -71,7 +71,7 @@ def timed(tmp_path: Path) -> TimedRun:
         output=str(tmp_path / "run"),
         batch_size=2,
         save_every=2,
-        bfloat16=False,
+        precision="float32",
     )
     return TimedRun(config, budget_ms=5000, warmup_ms=1000)
 

@@ -41,7 +41,7 @@ def test_ours_differ_in_depth_alone_and_all_see_the_same_augmentation_and_size(m
     [
         ({"warmup_share": 1.0}, r"warmup_share 1.0 must lie in \[0, 1\)"),
         ({"peers": []}, "give at least one"),
-        ({"peers": [{"name": "a", "title": "A", "network": "yolo"}]}, "network 'yolo': choose one of spda_sam"),
+        ({"peers": [{"name": "a", "title": "A", "network": "yolo"}]}, "network: 'yolo': choose one of spda_sam"),
         ({"peers": [{"name": "a", "title": "A", "network": "mask_rcnn", "model": {"width": 8}}]}, "leave it out"),
         ({"peers": [{"name": "a", "title": "A", "network": "spda_sam", "train": {"step": 1}}]}, "mean 'steps'"),
         ({"peers": [{"name": "a", "title": "A", "network": "spda_sam", "model": {"depth": 1}}]}, "unknown key 'depth'"),

@@ -34,7 +34,7 @@ class Ramp:
 @pytest.fixture(scope="module")
 def network() -> SpdaSamNetwork:
     torch.manual_seed(0)
-    return build_network(load_model_config("tiny"))
+    return build_network(load_model_config("tiny", class_names=("anode", "object")))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import build_network
 from spda_sam_core.weights.checkpoint import save_checkpoint
 
-FAST = {"depth_estimator": "none", "depth_policy": "rgb_only", "score_threshold": 0.0, "device": "cpu"}
+FAST = {"depth_policy": "rgb_only", "score_threshold": 0.0, "device": "cpu"}
 """No estimator to load, and detections from random weights."""
 
 
@@ -18,7 +18,7 @@ FAST = {"depth_estimator": "none", "depth_policy": "rgb_only", "score_threshold"
 def tiny_checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random_tiny.safetensors"
-    save_checkpoint(path, build_network(load_model_config("tiny")), {})
+    save_checkpoint(path, build_network(load_model_config("tiny", class_names=("anode", "object"))), {})
     return path
 
 

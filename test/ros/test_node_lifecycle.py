@@ -93,7 +93,6 @@ def test_lifecycle_there_and_back(start, tiny_checkpoint):
     [
         ({"device": "gpu"}, "segment: device is 'gpu': choose auto, cpu, cuda or cuda:N"),
         ({"score_threshold": 1.5}, "score_threshold"),
-        ({"depth_policy": "estimate"}, "needs an estimator"),
     ],
 )
 def test_bad_start_up_parameters_end_the_node_with_code_2_and_the_reason(start, parameters, text):

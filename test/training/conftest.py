@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import yaml
 
-from spda_sam_core.config import load_model_config
 from training.data.dataset import CocoRgbdDataset
 from training.learning.train_config import TrainConfig, load_train_config
 
@@ -51,8 +50,7 @@ def dataset(tmp_path: Path) -> CocoRgbdDataset:
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
     small = {
-        **dataclasses.asdict(load_model_config("tiny")),
-        "class_names": ["red", "green"],
+        **yaml.safe_load((REPOSITORY / "config/model/tiny.yaml").read_text(encoding="utf-8")),
         "input_size": SIZE,
         "encoder_widths": [16, 24, 32],
         "encoder_blocks": [1, 1, 1],
@@ -62,8 +60,7 @@ def config(tmp_path: Path) -> TrainConfig:
         "attention_heads": 4,
         "num_proposals": 6,
     }
-    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in small.items()}
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump(listed), encoding="utf-8")
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
     shipped = load_train_config(REPOSITORY / "config/train/tiny.yaml")
     return dataclasses.replace(
         shipped,
@@ -74,7 +71,7 @@ def config(tmp_path: Path) -> TrainConfig:
         warmup_steps=2,
         save_every=3,
         validate_every=100,
-        bfloat16=False,
+        precision="float32",
         init_from=None,
         augment=dataclasses.replace(shipped.augment, estimated_depth=0.0),
     )

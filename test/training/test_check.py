@@ -270,10 +270,32 @@ def test_splits_that_do_not_fit_together_are_refused(data: Fixture, tmp_path: Pa
     found = {p.kind: p for p in check(data.yaml, workers=1)["val"].problems if p.level == "error"}
     assert set(found) == {"other classes", "depth of some pictures only"}
     assert "3 of 4 pictures: python -m training.estimate_depth --data" in found["depth of some pictures only"].text
-    write_cached(cached_file(begin_cache(data.root, "tiny"), Path("rgb"), "1.jpg"), np.ones(SIZE, np.float32))
+    estimator = tmp_path / "e.pth"
+    estimator.write_bytes(b"any")
+    data.entries["depth_estimator"] = str(estimator)
+    write_cached(cached_file(begin_cache(data.root, estimator), Path("rgb"), "1.jpg"), np.ones(SIZE, np.float32))
     report = check(data.yaml, workers=1)["val"]
     assert (report.n_with_depth, report.n_estimated) == (3, 1)
     assert [p.kind for p in report.problems] == ["other classes"]
+
+
+def test_a_damaged_estimate_is_found_too(data: Fixture, tmp_path: Path) -> None:
+    no_depth(data)
+    estimator = tmp_path / "e.pth"
+    estimator.write_bytes(b"any")
+    data.entries["depth_estimator"] = str(estimator)
+    cached_file(begin_cache(data.root, estimator), Path("rgb"), "1.jpg").parent.mkdir()
+    cached_file(begin_cache(data.root, estimator), Path("rgb"), "1.jpg").write_bytes(b"\x89PNG")
+    (problem,) = data.problems()
+    assert problem[:2] == ("error", "unusable depth image")
+    assert "rgb/1.jpg.png, depth of picture 1: cut off" in problem[2]
+
+
+def test_pictures_are_examined_although_the_file_has_errors_elsewhere(data: Fixture) -> None:
+    missing_picture(data)
+    data.document["annotations"][2]["category_id"] = 77
+    kinds = {kind for _, kind, _ in data.problems()}
+    assert {"unusable picture", "unknown category"} <= kinds
 
 
 def test_merged_classes_are_counted_as_one(data: Fixture) -> None:
@@ -323,5 +345,5 @@ def test_it_runs_as_a_script(data: Fixture, tmp_path: Path) -> None:
     done = subprocess.run([*command[:2], "nowhere.yaml"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (
         1,
-        "error: nowhere.yaml: no such data set: see config/data/ for examples\n",
+        "error: nowhere.yaml: no such data set: see config/ for examples\n",
     )

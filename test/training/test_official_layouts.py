@@ -228,14 +228,14 @@ def test_depth_images_may_have_names_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("find", "replace", "message"),
     [
-        ("format: coco", "format: voc", "format 'voc': choose one of rendered, coco, cityscapes, kitti"),
-        ("images:", "image:", "split 'train': unknown key 'image': did you mean 'images'"),
+        ("format: coco", "format: voc", "format: 'voc': choose one of rendered, coco, cityscapes, kitti"),
+        ("images:", "image:", "unknown key 'splits.train.image': did you mean 'images'"),
         ("merge_classes", "merge_clases", "unknown key 'merge_clases': did you mean 'merge_classes'"),
         ("images: train", "images: ../train", "'../train' leads out of"),
         ("images: train", "images: train, depth: d", r"split 'train' has depth images: say what they mean"),
         ("images: train", "images: train, listed_in: a.csv", "listed_as None: give both or neither"),
-        ("merge_classes: object", "classes: {1: a}", "coco has none, the others need them"),
-        ("merge_classes: object", "depth: {kind: metres}", "depth kind 'metres': choose one of"),
+        ("merge_classes: object", "classes: {1: a}", "unknown key 'classes': did you mean"),
+        ("merge_classes: object", "depth: {kind: metres}", "depth.kind: 'metres': choose one of"),
         ("splits:", "splits: {}\nrest:", "no splits"),
     ],
 )

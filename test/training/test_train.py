@@ -22,7 +22,7 @@ from training.data.dataset import CocoRgbdDataset
 from training.learning.fine_tune import take_fitting_weights
 from training.learning.moving_average import MovingAverage
 from training.learning.schedule import learning_rate
-from training.learning.train_config import TrainConfig, load_train_config
+from training.learning.train_config import TrainConfig, load_train_config, write_model
 from training.learning.trainer import Trainer
 from training.train import main, train
 
@@ -75,7 +75,7 @@ def test_every_picture_is_seen_once_per_epoch(config: TrainConfig, dataset: Coco
             seen.append(index)
             return dataset[index]
 
-    batches = TrainingBatches(Spy(), config, SIZE, first_step=0, depth_estimator=None)  # type: ignore[arg-type]
+    batches = TrainingBatches(Spy(), config, SIZE, first_step=0)  # type: ignore[arg-type]
     for step in range(4):
         batches.batch(step)
     assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))
@@ -123,6 +123,25 @@ def test_the_averaged_weights_are_exported(config: TrainConfig, dataset: CocoRgb
     assert any(not torch.equal(weight, state["average"][name]) for name, weight in state["model"].items())
 
 
+def test_the_best_model_is_kept_beside_the_last(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    trainer = new_trainer(config, dataset)
+
+    def exported(step: int, mask_ap: float) -> tuple[int, int]:
+        trainer.step = step
+        trainer.export({"mask_ap": mask_ap})
+        last, best = (load_checkpoint(path)[1].metadata for path in (trainer.export_path, trainer.best_path))
+        return last["steps_done"], best["steps_done"]
+
+    assert exported(1, 10.0) == (1, 1)
+    assert exported(2, 30.0) == (2, 2)
+    assert exported(3, 20.0) == (3, 2)
+    trainer.save()
+    trainer = new_trainer(config, dataset)
+    trainer.resume()
+    assert exported(4, 25.0) == (4, 2)
+    assert exported(5, 31.0) == (5, 5)
+
+
 def test_fine_tuning_takes_weights_and_moves_classes_to_their_names(
     config: TrainConfig, dataset: CocoRgbdDataset
 ) -> None:
@@ -144,7 +163,7 @@ def test_fine_tuning_takes_weights_and_moves_classes_to_their_names(
 
 def test_fine_tuning_from_another_encoder_is_refused(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
     with pytest.raises(ValueError, match="has encoder 'hierarchical', the model has 'sam_vit_b'"):
-        take_fitting_weights(build_network(load_model_config("sam_vit_b")), "tiny")
+        take_fitting_weights(build_network(load_model_config("sam_vit_b", class_names=("anode", "object"))), "tiny")
 
 
 def test_resuming_needs_a_checkpoint_of_the_same_configuration(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
@@ -180,7 +199,7 @@ def test_a_file_from_before_a_field_was_there_counts_as_its_default(
 def test_the_shipped_recipes_name_a_model_and_data_that_are_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     recipe = load_train_config(f"config/train/{name}.yaml")
-    load_model_config(recipe.model)
+    load_model_config(recipe.model, class_names=("anode", "object"))
     split_files(Path(recipe.data), "train")
 
 
@@ -204,8 +223,7 @@ def test_the_command_trains_on_another_data_set_with_its_classes_and_without_dep
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({**fields, "steps": 3, "warmup_steps": 1}), encoding="utf-8")
     given = {"config": tmp_path / "run.yaml", "data": data, "output": tmp_path / "other", "workers": 0, "device": "cpu"}
     main([text for name, value in given.items() for text in (f"--{name}", str(value))])
-    (checkpoint,) = (tmp_path / "other").glob("*.safetensors")
-    _, info = load_checkpoint(checkpoint, torch.device("cpu"))
+    _, info = load_checkpoint(tmp_path / "other/spda_sam_tiny.safetensors", torch.device("cpu"))
     assert info.config.class_names == ("square",)
     assert info.metadata["metrics"]["depth"] == "none"
     assert info.metadata["training"]["data"] == str(data)
@@ -222,7 +240,6 @@ def test_depth_of_some_validation_pictures_only_is_refused_before_training(
 
 
 def test_the_model_gets_the_classes_of_the_data(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
-    assert load_model_config("tiny").class_names != dataset.class_names
     trainer = new_trainer(dataclasses.replace(config, model="tiny"), dataset)
     assert trainer.model.config.class_names == dataset.class_names
     other = CocoRgbdDataset(dataset.root, dataset.root / "annotations.json", merge_classes="square")
@@ -233,10 +250,10 @@ def test_the_model_gets_the_classes_of_the_data(config: TrainConfig, dataset: Co
 @pytest.mark.parametrize(
     ("find", "replace", "message"),
     [
-        ("seed: 0", "sead: 0", "unknown key 'sead': did you mean 'seed'"),
-        ("steps: 4000", "steps: 0", "steps 0 must be at least 1"),
-        ("save_every: 250\n", "", "missing save_every"),
-        ("flip: 0.5", "flop: 0.5", "augment: unknown key 'flop': did you mean 'flip'"),
+        ("output:", "sead: 0\noutput:", "unknown key 'sead': did you mean 'seed'"),
+        ("output:", "steps: 0\noutput:", "steps 0 must be at least 1"),
+        ("output: runs/tiny\n", "", "missing output"),
+        ("output:", "augment: {flop: 0.5}\noutput:", "unknown key 'augment.flop': did you mean 'flip'"),
     ],
 )
 def test_configuration_errors_name_the_fix(find: str, replace: str, message: str, tmp_path: Path) -> None:
@@ -263,11 +280,7 @@ def test_training_on_a_base_leaves_the_base_alone_and_resumes_on_that_file_only(
     torch.manual_seed(0)
     sam = sam_model_registry["vit_b"]().state_dict()
     torch.save(sam, official)
-    small = dataclasses.replace(
-        load_model_config("sam_vit_b"), class_names=("red", "green"), input_size=SIZE, num_proposals=6
-    )
-    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(small).items()}
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump(listed), encoding="utf-8")
+    write_model(tmp_path / "model.yaml", "sam_vit_b", {"input_size": SIZE, "num_proposals": 6})
     checkpoint = train(new_trainer(dataclasses.replace(config, steps=2, warmup_steps=1), dataset))
     network, info = load_checkpoint(checkpoint)
     assert info.base == ("sam_vit_b", file_sha256(official))

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from spda_sam_core.depth.normalisation import MINIMUM_DEPTH_M, NormalisedDepth, normalise_depth, normalise_inverse_depth
 from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, Letterbox
 from spda_sam_core.results.instances import boxes_of_masks
+from spda_sam_core.settings import settings
 from training.data.dataset import Sample
 from training.data.turbidity import add_turbidity
 
-@dataclass(frozen=True)
+@settings
 class AugmentConfig:
     """Ranges of the random changes.
 

@@ -1,33 +1,22 @@
-"""The examination of one split for `training/check.py`: the COCO file, then every picture, in several processes."""
+"""The examination of one split for `training/check.py`: the COCO file, then all that training reads of each picture."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from spda_sam_core.depth.normalisation import NormalisedDepth, normalise_depth, normalise_inverse_depth
-from training.data.coco_file import (
-    Problem,
-    find_problems,
-    has_mask,
-    image_problems,
-    mask_problems,
-    read_document,
-    select,
-    to_rle,
-)
+from training.data.coco_file import index, read_document
+from training.data.coco_problems import Problem, find_problems, without_errors
 from training.data.data_config import SplitFiles
-from training.data.depth_cache import cached_file
-from training.data.pictures import depth_path, inside, read_depth_m, read_relative_inverse_depth, read_rgb
-from training.data.processes import in_processes
+from training.data.dataset import CocoRgbdDataset, dataset_of
 
 IMBALANCE = 100
 """Classes with so many times fewer instances than the most frequent one are named."""
@@ -43,68 +32,47 @@ class SplitReport:
         n_images: pictures of the split that the COCO file describes well enough to look for them.
         n_instances: masks to learn from.
         n_crowd: crowd regions.
-        categories: name of the class by category id, in the order of ids.
         instances: instances by class, every class of the file.
         pictures: pictures with an instance of the class.
         n_with_depth: pictures with a readable depth image.
         n_estimated: pictures without one whose depth was estimated.
         known_depth: of depth images, the mean share of pixels with known depth, None without any.
         problems: all of them.
-        good: entries of pictures without a problem, each with its annotations, for the sheet.
+        dataset: the pictures that were examined, None where the COCO file cannot be read.
+        good: of `dataset`, the pictures without a problem that have instances, for the sheet.
     """
 
     n_images: int = 0
     n_instances: int = 0
     n_crowd: int = 0
-    categories: dict[int, str] = field(default_factory=dict)
     instances: dict[str, int] = field(default_factory=dict)
     pictures: dict[str, int] = field(default_factory=dict)
     n_with_depth: int = 0
     n_estimated: int = 0
     known_depth: float | None = None
     problems: list[Problem] = field(default_factory=list)
-    good: list[Job] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A picture to examine.
-
-    Attributes:
-        files: where its split lies.
-        cache: folder of estimated depth, or None.
-        image: its entry in the COCO file.
-        annotations: its annotations that can be drawn, crowd regions included.
-    """
-
-    files: SplitFiles
-    cache: Path | None
-    image: dict[str, Any]
-    annotations: list[dict[str, Any]]
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """Height and width that the COCO file states."""
-        return self.image["height"], self.image["width"]
+    dataset: CocoRgbdDataset | None = None
+    good: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Found:
     problems: list[Problem]
-    categories: list[int]
-    n_crowd: int
-    known_depth: float | None
-    estimated: bool
+    class_ids: list[int] = field(default_factory=list)
+    known_depth: float | None = None
+    estimated: bool = False
 
 
-def check_split(files: SplitFiles, cache: Path | None, *, workers: int, title: str) -> SplitReport:
+def check_split(files: SplitFiles, *, workers: int, title: str) -> SplitReport:
     """Examine a split.
 
     Args:
         files: where it lies.
-        cache: folder of estimated depth, or None.
-        workers: number of processes; the result does not depend on it.
+        workers: number of threads; the result does not depend on it.
         title: of the progress bar.
+
+    Raises:
+        ValueError: fewer than 1 worker.
     """
     report = SplitReport()
     try:
@@ -113,113 +81,73 @@ def check_split(files: SplitFiles, cache: Path | None, *, workers: int, title: s
         report.problems.append(_problem("no COCO file", files.annotations, "", error))
         return report
     report.problems += find_problems(document, files.annotations)
-    jobs = _jobs(document, files, cache)
-    if not jobs:
+    sound = without_errors(document, files.annotations)
+    dataset = dataset_of(files, index(sound, merge_classes=files.merge_classes, only=files.only))
+    if not len(dataset):
         text = f"none of {len(document['images'])} pictures is usable and listed for this split"
         report.problems.append(Problem("error", "no pictures", str(files.annotations), text))
-    report.categories = _categories(document, files)
     counts: Counter[str] = Counter()
     pictures: Counter[str] = Counter()
     depths = []
-    with tqdm(total=len(jobs), desc=f"checking {title}", unit="image") as bar:
-        for job, found in zip(jobs, in_processes(_examine, jobs, workers), strict=True):
+    with (
+        tqdm(total=len(dataset), desc=f"checking {title}", unit="image") as bar,
+        ThreadPoolExecutor(workers) as pool,  # decoders of pictures leave the interpreter to the others
+        closing(pool.map(partial(_examine, dataset, files), range(len(dataset)))) as examined,
+    ):
+        for number, found in enumerate(examined):
             report.problems += found.problems
-            names = [report.categories[number] for number in found.categories]
+            names = [dataset.class_names[class_id] for class_id in found.class_ids]
             counts.update(names)
             pictures.update(set(names))
-            report.n_crowd += found.n_crowd
+            report.n_crowd += len(dataset.annotations(number, crowd=True))
             report.n_estimated += found.estimated
             depths += [] if found.known_depth is None else [found.known_depth]
-            if not found.problems and found.categories:
-                report.good.append(job)
+            if not found.problems and found.class_ids:
+                report.good.append(number)
             bar.update()
-    report.n_images, report.n_instances = len(jobs), counts.total()
-    report.instances = {name: counts[name] for name in report.categories.values()}
-    report.pictures = {name: pictures[name] for name in report.categories.values()}
+    report.dataset = dataset
+    report.n_images, report.n_instances = len(dataset), counts.total()
+    report.instances = {name: counts[name] for name in dataset.class_names}
+    report.pictures = {name: pictures[name] for name in dataset.class_names}
     report.n_with_depth, report.known_depth = len(depths), float(np.mean(depths)) if depths else None
     report.problems += _balance_problems(report, files)
     return report
 
 
-def _categories(document: dict[str, Any], files: SplitFiles) -> dict[int, str]:
-    """Names of the usable categories by id, in the order of ids."""
-    usable = [c for c in document["categories"] if isinstance(c, dict) and isinstance(c.get("id"), int)]
-    names = {c["id"]: files.merge_classes or str(c.get("name")) for c in usable}
-    return dict(sorted(names.items()))
-
-
-def _jobs(document: dict[str, Any], files: SplitFiles, cache: Path | None) -> list[Job]:
-    """The pictures that can be looked for, with the annotations that can be drawn."""
-    sizes: dict[int, tuple[int, int]] = {}
-    described = [image for image in document["images"] if not list(image_problems(image, sizes, files.annotations))]
-    images = {image["id"]: image for image in select(described, files.only)}
-    categories = _categories(document, files)
-    drawn: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
-    for annotation in document["annotations"]:
-        keys = ("id", "image_id", "category_id")
-        if not isinstance(annotation, dict) or not all(isinstance(annotation.get(key), int) for key in keys):
-            continue
-        number = annotation["image_id"]
-        if annotation["category_id"] in categories and number in images and _can_be_drawn(annotation, sizes[number]):
-            drawn[number].append(annotation)
-    files = dataclasses.replace(files, only=None)  # it has done its work, and would travel with each picture
-    return [Job(files, cache, image, drawn[number]) for number, image in images.items()]
-
-
-def _can_be_drawn(annotation: dict[str, Any], size_hw: tuple[int, int]) -> bool:
-    """Whether pycocotools can be trusted with the mask."""
-    wrong = any(problem.level == "error" for problem in mask_problems(annotation, size_hw, ""))
-    return not wrong and has_mask(annotation)
-
-
-def _examine(job: Job) -> _Found:
-    """Read what training would read of a picture."""
-    image = job.image
-    path = inside(job.files.images, image["file_name"])
+def _examine(dataset: CocoRgbdDataset, files: SplitFiles, number: int) -> _Found:
+    """Read what training reads of a picture."""
+    which = f"picture {dataset.image_ids[number]}"
+    path = dataset.rgb_file(number)
     try:
-        read_rgb(path, job.size_hw)
+        dataset.rgb(number)
     except (FileNotFoundError, ValueError) as error:
-        return _Found([_problem("unusable picture", path, f", picture {image['id']}", error)], [], 0, None, False)
+        return _Found([_problem("unusable picture", path, f", {which}", error)])
     problems: list[Problem] = []
-    known: float | None = None
-    of_depth = depth_path(job.files.depth, image)
-    if of_depth is not None:
-        try:
-            known = read_any_depth(of_depth, job).valid_fraction
-        except (FileNotFoundError, ValueError) as error:
-            problems.append(_problem("unusable depth image", of_depth, f", depth of picture {image['id']}", error))
-    folder = job.files.images.relative_to(job.files.root)
-    cached = None if job.cache is None else cached_file(job.cache, folder, image["file_name"])
-    estimated = of_depth is None and cached is not None and cached.exists()
+    of_depth, known = dataset.depth_file(number), None
+    try:
+        depth = network_depth(dataset, number)
+        known = depth.valid_fraction if depth is not None and of_depth is not None else None
+    except (FileNotFoundError, ValueError) as error:
+        place = of_depth or dataset.cached_path(number) or path
+        problems.append(_problem("unusable depth image", place, f", depth of {which}", error))
     if known is not None and known < LITTLE_DEPTH:
         text = f"{100 * known:.1f} % of its pixels known, under {100 * LITTLE_DEPTH:.0f} %: the picture counts as blind"
-        problems.append(Problem("warning", "hardly any depth", f"{path}, picture {image['id']}", text))
-    categories, n_crowd = [], 0
-    for annotation in job.annotations:
-        if annotation.get("iscrowd", 0):
-            n_crowd += 1
-        elif coco_mask.area(to_rle(annotation["segmentation"], job.size_hw)) == 0:
-            where = f"{job.files.annotations}, annotation {annotation['id']} of picture {image['id']}"
+        problems.append(Problem("warning", "hardly any depth", f"{path}, {which}", text))
+    masks, class_ids = dataset.instances(number)
+    drawn = masks.any(axis=(1, 2))
+    for annotation, any_pixel in zip(dataset.annotations(number), drawn, strict=True):
+        if not any_pixel:
+            where = f"{files.annotations}, annotation {annotation['id_in_file']} of {which}"
             problems.append(Problem("warning", "empty mask", where, "no pixel of the picture is set: nothing to learn"))
-        else:
-            categories.append(annotation["category_id"])
-    return _Found(problems, categories, n_crowd, known, estimated)
+    return _Found(problems, class_ids[drawn].tolist(), known, of_depth is None and dataset.has_depth(number))
 
 
-def job_masks(job: Job) -> tuple[NDArray[np.bool_], list[int]]:
-    """(N, H, W) bool masks of a picture without its crowd regions, and their category ids."""
-    own = [a for a in job.annotations if not a.get("iscrowd", 0)]
-    masks = np.zeros((len(own), *job.size_hw), np.bool_)
-    for mask, annotation in zip(masks, own, strict=True):
-        mask[:] = coco_mask.decode(to_rle(annotation["segmentation"], job.size_hw))
-    return masks, [a["category_id"] for a in own]
-
-
-def read_any_depth(path: Path, job: Job) -> NormalisedDepth:
-    """The depth image of a picture as the network sees it; raises what reading it raises."""
-    if job.files.depth_images.kind == "relative":
-        return normalise_inverse_depth(read_relative_inverse_depth(path, job.size_hw, job.files.depth_images))
-    return normalise_depth(read_depth_m(path, job.size_hw, job.files.depth_images))
+def network_depth(dataset: CocoRgbdDataset, number: int) -> NormalisedDepth | None:
+    """The depth of a picture as the network sees it, None without any; raises what reading it raises."""
+    depth_m, relative = dataset.depth_of(number)
+    if depth_m is not None:
+        return normalise_depth(depth_m)
+    return None if relative is None else normalise_inverse_depth(relative)
 
 
 def _balance_problems(report: SplitReport, files: SplitFiles) -> list[Problem]:

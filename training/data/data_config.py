@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
-from spda_sam_core.config import check_keys
+from spda_sam_core.settings import read_yaml, settings, settings_from
+from training.data.depth_cache import cache_folder
 from training.data.pictures import MILLIMETRES, DepthImages, inside
 
 DataFormat = Literal["rendered", "coco", "cityscapes", "kitti"]
 
 
-@dataclass(frozen=True)
+@settings
 class CocoSplit:
     """A split of format "coco"; all paths are relative to the data set's root.
 
@@ -39,11 +38,13 @@ class CocoSplit:
     listed_as: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.annotations:
+            raise ValueError("annotations name no file: give one, or a list of names that it may have")
         if (self.listed_in is None) != (self.listed_as is None):
             raise ValueError(f"listed_in {self.listed_in} and listed_as {self.listed_as}: give both or neither")
 
 
-@dataclass(frozen=True)
+@settings
 class LabelSplit:
     """A split of format "cityscapes" or "kitti"; paths are relative to the root, {} stands for a picture's name.
 
@@ -64,35 +65,57 @@ class LabelSplit:
                 raise ValueError(f"{name} '{template}' must have one {{}}, which stands for the picture's name")
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """A data set that is not rendered.
+@settings
+class CocoData:
+    """A data set of format "coco".
+
+    Attributes:
+        root: its folder, relative to where the program is started.
+        splits: by name; training needs "train" and "val".
+        format: how it is stored.
+        depth: what its depth images mean, None where it has none.
+        depth_estimator: Depth Anything V2, a file or a folder: pictures without a depth image have its estimates,
+            once `training.estimate_depth` has made them.
+        merge_classes: name of the one class that all classes become, for class-agnostic work.
+    """
+
+    root: Path
+    splits: Mapping[str, CocoSplit]
+    format: Literal["coco"] = "coco"
+    depth: DepthImages | None = None
+    depth_estimator: str | None = None
+    merge_classes: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_depth(self.splits, self.depth)
+
+
+@settings
+class LabelData:
+    """A data set of format "cityscapes" or "kitti".
 
     Attributes:
         format: how it is stored.
-        root: its folder, relative to where the program is started.
-        splits: by name; training needs "train" and "val".
-        depth: what its depth images mean, None where it has none.
-        merge_classes: name of the one class that all classes become, for class-agnostic work.
-        classes: names by class id, of the formats whose files do not name them.
+        classes: names by class id, which its files do not tell.
+        root, splits, depth, depth_estimator, merge_classes: as in `CocoData`.
     """
 
-    format: DataFormat
+    format: Literal["cityscapes", "kitti"]
     root: Path
-    splits: Mapping[str, CocoSplit | LabelSplit]
+    splits: Mapping[str, LabelSplit]
+    classes: Mapping[int, str]
     depth: DepthImages | None = None
+    depth_estimator: str | None = None
     merge_classes: str | None = None
-    classes: Mapping[int, str] | None = None
 
     def __post_init__(self) -> None:
-        if (self.format == "coco") != (self.classes is None):
-            raise ValueError(f"format '{self.format}', classes {self.classes}: coco has none, the others need them")
-        for number, name in (self.classes or {}).items():
-            if not isinstance(number, int) or not isinstance(name, str):
-                raise ValueError(f"classes: {number!r}: {name!r} must be a class id and its name, such as 26: car")
-        for name, split in self.splits.items():
-            if split.depth is not None and self.depth is None:
-                raise ValueError(f"split '{name}' has depth images: say what they mean in depth: {{kind: ...}}")
+        _check_depth(self.splits, self.depth)
+
+
+def _check_depth(splits: Mapping[str, CocoSplit] | Mapping[str, LabelSplit], depth: DepthImages | None) -> None:
+    for name, split in splits.items():
+        if split.depth is not None and depth is None:
+            raise ValueError(f"split '{name}' has depth images: say what they mean in depth: {{kind: ...}}")
 
 
 @dataclass(frozen=True)
@@ -100,12 +123,13 @@ class SplitFiles:
     """Where a split lies.
 
     Attributes:
-        root: folder of the data set; cached estimates go below it.
+        root: folder of the data set.
         annotations: the COCO file.
         images: folder of the pictures.
         depth: folder of the depth images, or None.
         depth_images: what they mean.
-        merge_classes: see `DataConfig`.
+        cache: folder of estimates for pictures without a depth image, or None.
+        merge_classes: see `CocoData`.
         only: file names that belong to the split; None: all of the COCO file.
     """
 
@@ -114,61 +138,34 @@ class SplitFiles:
     images: Path
     depth: Path | None
     depth_images: DepthImages
+    cache: Path | None = None
     merge_classes: str | None = None
     only: frozenset[str] | None = None
 
 
-def read_yaml(path: Path) -> tuple[DataFormat, dict[str, Any]]:
+def read_data(path: Path) -> tuple[DataFormat, dict[str, Any]]:
     """The format of a data set, "rendered" where it names none, and the entries of its YAML.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no mapping, or an unknown format.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such data set: see config/data/ for examples")
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(entries, dict):
-        raise ValueError(f"{path}: holds {type(entries).__name__}: see config/data/ for examples")
+    entries = read_yaml(path, "data set")
     name = entries.get("format", "rendered")
     if name not in get_args(DataFormat):
-        raise ValueError(f"{path}: format '{name}': choose one of {', '.join(get_args(DataFormat))}")
+        raise ValueError(f"{path}: format: {name!r}: choose one of {', '.join(get_args(DataFormat))}")
     return name, entries
 
 
-def load_data_config(path: Path) -> DataConfig:
-    """Read the YAML of a data set that is not rendered.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: an unknown or a missing key, or values that contradict each other.
-    """
-    name, entries = read_yaml(path)
-    check_keys(f"{path}", entries, DataConfig)
-    kind = CocoSplit if name == "coco" else LabelSplit
-    try:
-        depth = entries.get("depth")
-        if depth is not None:
-            check_keys("depth", depth, DepthImages)
-        splits = {}
-        for split, given in entries["splits"].items():
-            check_keys(f"split '{split}'", given, kind)
-            splits[split] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
-        return DataConfig(
-            format=name,
-            root=Path(entries["root"]),
-            splits=splits,
-            depth=None if depth is None else DepthImages(**depth),
-            merge_classes=entries.get("merge_classes"),
-            classes=entries.get("classes"),
-        )
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+def load_data_config(path: Path) -> CocoData | LabelData:
+    """Read the YAML of a data set that is not rendered; raises what `load_settings` raises."""
+    name, entries = read_data(path)
+    return settings_from(CocoData if name == "coco" else LabelData, entries, str(path))
 
 
 def split_names(path: Path) -> tuple[str, ...]:
-    """Names of the splits in the YAML of a data set; raises what `read_yaml` raises, ValueError if there are none."""
-    splits = read_yaml(path)[1].get("splits")
+    """Names of the splits in the YAML of a data set; raises what `read_data` raises, ValueError if there are none."""
+    splits = read_data(path)[1].get("splits")
     if not isinstance(splits, dict) or not splits:
         raise ValueError(f"{path}: no splits: see config/data/ for examples")
     return tuple(splits)
@@ -178,22 +175,25 @@ def split_files(path: Path, split: str) -> SplitFiles:
     """Where a split lies. Nothing is rendered or converted.
 
     Raises:
-        FileNotFoundError: no such YAML, or a list of pictures that it names is missing.
-        ValueError: no such split, or what `load_data_config` refuses.
+        FileNotFoundError: no such YAML, or a list of pictures or an estimator that it names is missing.
+        ValueError: no such split, or what its settings refuse.
     """
     names = split_names(path)
     if split not in names:
         raise ValueError(f"{path}: no split '{split}': choose one of {', '.join(names)}")
-    name, entries = read_yaml(path)
-    if name == "rendered":
-        folder = Path(entries["root"]) / split
+    if read_data(path)[0] == "rendered":
+        # here, because only rendered data need the renderer
+        from training.data.rendered_folder import load_rendered_config
+
+        folder = load_rendered_config(path).root / split
         return SplitFiles(folder, folder / "annotations.json", folder / "rgb", folder / "depth", MILLIMETRES)
     config = load_data_config(path)
     root, chosen = config.root, config.splits[split]
     depth_images = config.depth or MILLIMETRES
+    cache = None if config.depth_estimator is None else cache_folder(root, config.depth_estimator)
     if isinstance(chosen, LabelSplit):
         depth = root if chosen.depth is not None else None
-        return SplitFiles(root, root / f"coco_{split}.json", root, depth, depth_images, config.merge_classes)
+        return SplitFiles(root, root / f"coco_{split}.json", root, depth, depth_images, cache, config.merge_classes)
     listed = [chosen.annotations] if isinstance(chosen.annotations, str) else chosen.annotations
     candidates = [inside(root, file) for file in listed]
     return SplitFiles(
@@ -202,6 +202,7 @@ def split_files(path: Path, split: str) -> SplitFiles:
         images=inside(root, chosen.images),
         depth=None if chosen.depth is None else inside(root, chosen.depth),
         depth_images=depth_images,
+        cache=cache,
         merge_classes=config.merge_classes,
         only=None if chosen.listed_in is None else _listed(inside(root, chosen.listed_in), str(chosen.listed_as)),
     )

@@ -6,17 +6,19 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools.coco import COCO
 
 from training.data.coco_file import load_coco
-from training.data.data_config import load_data_config, read_yaml, split_files
-from training.data.depth_cache import cache_folder, cached_file, read_cached
+from training.data.data_config import LabelData, SplitFiles, load_data_config, read_data, split_files
+from training.data.depth_cache import cached_file, read_cached
 from training.data.pictures import (
     MILLIMETRES,
     DepthImages,
-    depth_path,
+    depth_file,
     inside,
     read_depth_m,
     read_relative_inverse_depth,
@@ -53,7 +55,7 @@ class CocoRgbdDataset:
 
     Args:
         root: folder of the data set.
-        annotations: the COCO file.
+        annotations: the COCO file, or what `training.data.coco_file.index` made of one.
         images: folder of the pictures, below `root`.
         depth: folder of the depth images, below `root`: `depth_file_name` of the picture in the COCO file, or else
             its own name ending in .png; None: there are none.
@@ -77,7 +79,7 @@ class CocoRgbdDataset:
     def __init__(
         self,
         root: str | Path,
-        annotations: str | Path,
+        annotations: str | Path | COCO,
         *,
         images: str | Path = "rgb",
         depth: str | Path | None = "depth",
@@ -94,7 +96,8 @@ class CocoRgbdDataset:
         self.depth = None if depth is None else self.root / depth
         self.depth_images = depth_images
         self.cache = cache
-        self.coco = load_coco(Path(annotations), merge_classes=merge_classes, only=only)
+        indexed = isinstance(annotations, COCO)
+        self.coco = annotations if indexed else load_coco(Path(annotations), merge_classes=merge_classes, only=only)
         categories = sorted(self.coco.dataset["categories"], key=lambda c: c["id"])
         self.class_names: tuple[str, ...] = tuple(str(c["name"]) for c in categories)
         self.category_ids: tuple[int, ...] = tuple(int(c["id"]) for c in categories)
@@ -111,51 +114,71 @@ class CocoRgbdDataset:
             FileNotFoundError: its colour file is missing or no picture.
             ValueError: its size is not the one in the COCO file, or depth has another size or type.
         """
-        image_id = self.image_ids[index]
-        record = self.coco.imgs[image_id]
-        size_hw = (int(record["height"]), int(record["width"]))
         rgb = self.rgb(index)
-        annotations = [a for a in self.coco.imgToAnns[image_id] if not a["iscrowd"]]
-        masks = np.zeros((len(annotations), *size_hw), np.bool_)
-        for mask, annotation in zip(masks, annotations, strict=True):
-            mask[:] = self.coco.annToMask(annotation)
-        depth_m, relative_inverse_depth = self._read_depth(index, size_hw)
+        masks, class_ids = self.instances(index)
+        depth_m, relative_inverse_depth = self.depth_of(index)
         return Sample(
-            image_id=image_id,
-            file_name=str(record["file_name"]),
+            image_id=self.image_ids[index],
+            file_name=str(self._record(index)["file_name"]),
             rgb=rgb,
             depth_m=depth_m,
             masks=masks,
-            class_ids=np.array([self._class_of[a["category_id"]] for a in annotations], np.int64),
+            class_ids=class_ids,
             relative_inverse_depth=relative_inverse_depth,
         )
 
+    def _record(self, index: int) -> dict[str, Any]:
+        """The entry of picture `index` in the COCO file."""
+        record: dict[str, Any] = self.coco.imgs[self.image_ids[index]]
+        return record
+
+    def size_hw(self, index: int) -> tuple[int, int]:
+        """Height and width of picture `index`, as the COCO file says."""
+        return int(self._record(index)["height"]), int(self._record(index)["width"])
+
     def rgb(self, index: int) -> NDArray[np.uint8]:
         """The colours of picture `index`, (H, W, 3) uint8; raises what `__getitem__` raises."""
-        record = self.coco.imgs[self.image_ids[index]]
-        return read_rgb(inside(self.images, record["file_name"]), (record["height"], record["width"]))
+        return read_rgb(self.rgb_file(index), self.size_hw(index))
 
-    def depth_path(self, index: int) -> Path | None:
+    def rgb_file(self, index: int) -> Path:
+        """The colour picture `index`, whether or not it is there."""
+        return inside(self.images, self._record(index)["file_name"])
+
+    def annotations(self, index: int, *, crowd: bool = False) -> list[dict[str, Any]]:
+        """What is labelled in picture `index`, in the order of `instances`; or its crowd regions."""
+        return [a for a in self.coco.imgToAnns[self.image_ids[index]] if bool(a["iscrowd"]) == crowd]
+
+    def instances(self, index: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Masks (N, H, W) and class ids (N,) of picture `index`."""
+        annotations = self.annotations(index)
+        masks = np.zeros((len(annotations), *self.size_hw(index)), np.bool_)
+        for mask, annotation in zip(masks, annotations, strict=True):
+            mask[:] = self.coco.annToMask(annotation)
+        return masks, np.array([self._class_of[a["category_id"]] for a in annotations], np.int64)
+
+    def depth_file(self, index: int) -> Path | None:
         """The depth image of picture `index`, None where there is none."""
-        return depth_path(self.depth, self.coco.imgs[self.image_ids[index]])
+        return depth_file(self.depth, self._record(index))
 
     def cached_path(self, index: int) -> Path | None:
         """Where a cached estimate for picture `index` belongs, whether or not it is there; None without a cache."""
         if self.cache is None:
             return None
-        name = str(self.coco.imgs[self.image_ids[index]]["file_name"])
-        return cached_file(self.cache, self.images.relative_to(self.root), name)
+        return cached_file(self.cache, self.images.relative_to(self.root), str(self._record(index)["file_name"]))
 
     def has_depth(self, index: int) -> bool:
         """Whether picture `index` has a depth image or a cached estimate."""
         cached = self.cached_path(index)
-        return self.depth_path(index) is not None or (cached is not None and cached.exists())
+        return self.depth_file(index) is not None or (cached is not None and cached.exists())
 
-    def _read_depth(
-        self, index: int, size_hw: tuple[int, int]
-    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-        """Metric depth, relative inverse depth: at most one of them."""
-        path = self.depth_path(index)
+    def depth_of(self, index: int) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """Metric depth and relative inverse depth of picture `index`, at most one of them, as in `Sample`.
+
+        Raises:
+            FileNotFoundError: it is no picture.
+            ValueError: it has another size or type.
+        """
+        path, size_hw = self.depth_file(index), self.size_hw(index)
         if path is not None and self.depth_images.kind == "relative":
             return None, read_relative_inverse_depth(path, size_hw, self.depth_images)
         if path is not None:
@@ -165,7 +188,7 @@ class CocoRgbdDataset:
 
 
 def open_split(
-    data: str | Path, split: str, *, limit: int | None = None, depth_estimator: str | Path = "tiny"
+    data: str | Path, split: str, *, limit: int | None = None
 ) -> CocoRgbdDataset:
     """Open a split of a data set.
 
@@ -176,7 +199,6 @@ def open_split(
         data: YAML such as `config/data/rendered.yaml`.
         split: name of a split in it.
         limit: only the first pictures.
-        depth_estimator: whose cached estimates are read for pictures without depth, see `training.estimate_depth`.
 
     Returns:
         The data set.
@@ -189,21 +211,26 @@ def open_split(
     files = split_files(data, split)
     if limit is not None and limit < 1:
         raise ValueError(f"limit {limit} must be at least 1")
-    kind, _ = read_yaml(data)
+    kind, _ = read_data(data)
     if kind == "rendered":
         limit = _render_missing(data, split, limit)
-    elif kind != "coco":
+    elif isinstance(config := load_data_config(data), LabelData):
         # here, because only these need it
         from training.data.instance_images import convert_split
 
-        convert_split(load_data_config(data), split)
+        convert_split(config, split)
+    return dataset_of(files, files.annotations, limit=limit)
+
+
+def dataset_of(files: SplitFiles, annotations: Path | COCO, *, limit: int | None = None) -> CocoRgbdDataset:
+    """The pictures of a split, of which nothing is rendered or converted; raises what `CocoRgbdDataset` raises."""
     return CocoRgbdDataset(
         files.root,
-        files.annotations,
+        annotations,
         images=files.images.relative_to(files.root),
         depth=None if files.depth is None else files.depth.relative_to(files.root),
         depth_images=files.depth_images,
-        cache=cache_folder(files.root, depth_estimator),
+        cache=files.cache,
         merge_classes=files.merge_classes,
         only=files.only,
         limit=limit,

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spda_sam_core.weights.checkpoint import find_checkpoint, is_name
 from spda_sam_core.weights.files import file_sha256, write_whole
 from training.data.pictures import DepthImages, inside, read_relative_inverse_depth
 
@@ -25,14 +24,16 @@ _FLAT = 1e-5
 
 
 def estimator_sha256(estimator: str | Path) -> str:
-    """SHA-256 of the weights of what `DepthEstimator.from_pretrained` takes: a name, a file or a folder.
+    """SHA-256 of the weights of what `DepthEstimator.from_pretrained` takes, a file or a folder.
 
     Raises:
-        CheckpointError: no checkpoint of this name.
         FileNotFoundError: no such file.
     """
-    path = find_checkpoint(estimator, prefix="depth") if is_name(estimator) else Path(estimator)
-    return file_sha256(path / "model.safetensors" if path.is_dir() else path)
+    path = Path(estimator)
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such depth estimator: correct depth_estimator in the data set's YAML")
+    return file_sha256(file)
 
 
 def cache_folder(root: Path, estimator: str | Path) -> Path | None:

@@ -19,23 +19,23 @@ from tqdm import tqdm
 
 from spda_sam_core.weights.files import write_whole
 from training.data.coco_file import annotation_of_mask
-from training.data.data_config import DataConfig, DataFormat, LabelSplit
+from training.data.data_config import LabelData, LabelSplit
 from training.data.pictures import decode
 from training.data.processes import in_processes
 
 
-def class_and_crowd(value: int, kind: DataFormat) -> tuple[int, bool]:
+def class_and_crowd(value: int, kind: str) -> tuple[int, bool]:
     """Class id of a pixel value, and whether its instances are not told apart."""
     if kind == "kitti":
         return value // 256, value % 256 == 0
     return (value, True) if value < 1000 else (value // 1000, False)
 
 
-def convert_split(config: DataConfig, split: str, *, workers: int = 2) -> Path:
+def convert_split(config: LabelData, split: str, *, workers: int = 2) -> Path:
     """Write `<root>/coco_<split>.json`, unless it is there for the same pictures and classes.
 
     Args:
-        config: a data set of format "cityscapes" or "kitti".
+        config: the data set.
         split: name of a split in it.
         workers: number of processes; the result does not depend on it.
 
@@ -47,8 +47,6 @@ def convert_split(config: DataConfig, split: str, *, workers: int = 2) -> Path:
         ValueError: an instance image that is not 16 bit, or cut off.
     """
     chosen = config.splits[split]
-    assert isinstance(chosen, LabelSplit)
-    assert config.classes is not None
     names = _names(config.root, chosen)
     images = [{"id": i, "file_name": chosen.images.format(name)} for i, name in enumerate(names, start=1)]
     if chosen.depth is not None:
@@ -95,7 +93,7 @@ def _is_of(path: Path, images: list[dict[str, Any]], categories: list[dict[str, 
 @dataclass(frozen=True)
 class _Job:
     path: Path
-    kind: DataFormat
+    kind: str
     classes: frozenset[int]
     image_id: int
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from spda_sam_core.settings import settings
 
 DepthKind = Literal["millimetres", "disparity", "relative"]
 Near = Literal["bright", "dark"]
@@ -19,7 +20,7 @@ _END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
 _TAIL_BYTES = 4096
 
 
-@dataclass(frozen=True)
+@settings
 class DepthImages:
     """What the numbers in the depth images of a data set mean.
 
@@ -40,9 +41,7 @@ class DepthImages:
     baseline_m: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(DepthKind):
-            raise ValueError(f"depth kind '{self.kind}': choose one of {', '.join(get_args(DepthKind))}")
-        if (self.kind == "relative") != (self.near in get_args(Near)):
+        if (self.kind == "relative") != (self.near is not None):
             raise ValueError(
                 f"depth kind '{self.kind}' with near '{self.near}': relative depth needs near: bright or near: dark, "
                 "the other kinds have none"
@@ -70,7 +69,7 @@ def inside(folder: Path, name: str) -> Path:
     return folder / path
 
 
-def depth_path(folder: Path | None, image: Mapping[str, Any]) -> Path | None:
+def depth_file(folder: Path | None, image: Mapping[str, Any]) -> Path | None:
     """The depth image of a picture, None where there is none.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 import cv2
@@ -21,7 +22,9 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
         workers: number of processes; with 1, or without jobs, none is started.
 
     Raises:
-        ValueError: fewer than 1 worker; and whatever `function` raises.
+        ValueError: fewer than 1 worker.
+        concurrent.futures.process.BrokenProcessPool: a process was killed.
+        Exception: whatever `function` raises.
     """
     if workers < 1:
         raise ValueError(f"workers {workers} must be at least 1")
@@ -29,5 +32,6 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
         yield from map(function, jobs)
         return
     # spawn, not fork: a forked worker hangs in OpenCV where this process has used OpenCV's threads before
-    with multiprocessing.get_context("spawn").Pool(workers, cv2.setNumThreads, (1,)) as pool:
-        yield from pool.imap(function, jobs, chunksize=4)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.map(function, jobs, chunksize=4)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spda_sam_core.config import check_keys
+from spda_sam_core.settings import load_settings, settings
 from spda_sam_core.weights.files import write_whole
 from training.data.coco_file import annotation_of_mask
 from training.data.processes import in_processes
@@ -30,7 +29,7 @@ SEQUENCE_STRIDE = 20
 """Every so many frames of a survey one is taken: half a metre apart."""
 
 
-@dataclass(frozen=True)
+@settings
 class Split:
     """What one split shows.
 
@@ -49,8 +48,11 @@ class Split:
     clutter_every: int = 0
 
     def __post_init__(self) -> None:
-        if self.world not in get_args(World):
-            raise ValueError(f"world '{self.world}': choose one of {', '.join(get_args(World))}")
+        if self.n_images < 1 or min(self.seed, self.clutter_every) < 0:
+            raise ValueError(
+                f"n_images {self.n_images} must be at least 1, seed {self.seed} and clutter_every {self.clutter_every} "
+                "at least 0"
+            )
         if self.water not in WATERS:
             raise ValueError(f"water '{self.water}': choose one of {', '.join(WATERS)}")
         if self.world == "stills" and self.water != USUAL:
@@ -63,37 +65,26 @@ class Split:
         return self.clutter_every > 0 and index % self.clutter_every == self.clutter_every - 1
 
 
-@dataclass(frozen=True)
+@settings
 class RenderedConfig:
-    """A rendered data set: where it lies, the picture size, and its splits."""
+    """A rendered data set: where it lies, the picture size, its splits, and its classes, which are always the same."""
 
     root: Path
     image_size_hw: tuple[int, int]
-    splits: dict[str, Split]
+    splits: Mapping[str, Split]
+    classes: tuple[str, ...] = CLASS_NAMES
+    format: Literal["rendered"] = "rendered"
+
+    def __post_init__(self) -> None:
+        if min(self.image_size_hw) < 1:
+            raise ValueError(f"image_size_hw {self.image_size_hw} must be at least 1 pixel each way")
+        if self.classes != CLASS_NAMES:
+            raise ValueError(f"classes {self.classes} differ from the rendered world's {CLASS_NAMES}: leave them out")
 
 
 def load_rendered_config(path: Path) -> RenderedConfig:
-    """Read `config/data/rendered.yaml`.
-
-    Raises:
-        ValueError: the class list is not that of the rendered world, a key is missing, or a split cannot be rendered.
-    """
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    classes = tuple(data.get("classes", ()))
-    if classes != CLASS_NAMES:
-        raise ValueError(f"{path}: classes {classes} differ from the rendered world's {CLASS_NAMES}: list those")
-    for key in ("root", "image_size_hw", "splits"):
-        if key not in data:
-            raise ValueError(f"{path}: key '{key}' is missing: add it as in config/data/rendered.yaml")
-    height, width = data["image_size_hw"]
-    splits = {}
-    for name, given in data["splits"].items():
-        check_keys(f"{path}: split '{name}'", given, Split)
-        try:
-            splits[name] = Split(**given)
-        except ValueError as error:
-            raise ValueError(f"{path}: split '{name}': {error}") from error
-    return RenderedConfig(Path(data["root"]), (int(height), int(width)), splits)
+    """Read `config/data/rendered.yaml` or another of its format; raises what `load_settings` raises."""
+    return load_settings(RenderedConfig, path, "data set")
 
 
 def depth_to_png(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:

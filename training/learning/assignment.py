@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 CLASS_POWER, IOU_POWER = 0.5, 4.0
 OFF_MASK = 0.1
@@ -81,13 +82,3 @@ def assign(
     best_iou = torch.where(chosen, iou, 0).amax(dim=1)
     quality = (metric[instances, places] / best_metric[instances] * best_iou[instances]).clamp(0, 1)
     return Assignment(places, instances, quality)
-
-
-def box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of (M, 4) with (N, 4) boxes xyxy: (M, N)."""
-    left_top = torch.maximum(a[:, None, :2], b[None, :, :2])
-    right_bottom = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (right_bottom - left_top).clamp(min=0).prod(dim=2)
-    area_a = (a[:, 2:] - a[:, :2]).clamp(min=0).prod(dim=1)
-    area_b = (b[:, 2:] - b[:, :2]).clamp(min=0).prod(dim=1)
-    return shared / (area_a[:, None] + area_b - shared).clamp(min=1e-6)

@@ -18,6 +18,7 @@ from spda_sam_core.network.layers import separable_conv
 from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.network.proposals import STRIDES, Proposals, place_centres
 from spda_sam_core.network.suppression import best_unique
+from spda_sam_core.settings import settings
 from training.learning.assignment import Assignment, assign
 from training.learning.depth_losses import depth_loss
 from training.learning.distributed import normaliser
@@ -27,7 +28,7 @@ PLACES_PER_INSTANCE = 8
 """Of the one-to-many assignment."""
 
 
-@dataclass(frozen=True)
+@settings
 class LossWeights:
     """Weight of each term in the total."""
 
@@ -39,6 +40,11 @@ class LossWeights:
     mask_dice: float = 2.0
     iou: float = 1.0
     depth: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, weight in vars(self).items():
+            if weight < 0:
+                raise ValueError(f"{name} {weight} must be at least 0")
 
 
 class OneToManyHead(nn.Module):

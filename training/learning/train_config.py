@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from spda_sam_core.config import check_keys, load_model_config
+from spda_sam_core.config import load_model_config
+from spda_sam_core.settings import load_settings, settings
 from spda_sam_core.weights.files import write_whole
 from training.data.augment import AugmentConfig
 from training.learning.losses import LossWeights
+from training.learning.precision import Precision
 from training.learning.schedule import check_schedule
 
+ANY_CLASS = ("any",)
+"""Stands for the classes of the data where a model is examined before the data are opened."""
 
-@dataclass(frozen=True)
+
+@settings
 class TrainConfig:
     """One run.
 
@@ -35,7 +40,7 @@ class TrainConfig:
         weight_decay: of AdamW, for matrices only.
         clip_gradient: largest norm of the gradient.
         ema_decay: share that a step keeps of the averaged weights, which are what is measured and exported.
-        bfloat16: compute in mixed precision.
+        precision: compute in float32, in bfloat16, or, for "auto", in bfloat16 where the machine is fast in it.
         save_every: steps between files to resume from.
         validate_every: steps between validations, each with a checkpoint.
         n_validation: pictures of split "val" to validate on.
@@ -52,22 +57,22 @@ class TrainConfig:
     data: str
     model: str
     output: str
-    seed: int
-    steps: int
-    batch_size: int
-    decoded_per_image: int
-    learning_rate: float
-    warmup_steps: int
-    decay_steps: int
-    weight_decay: float
-    clip_gradient: float
-    ema_decay: float
-    bfloat16: bool
-    save_every: int
-    validate_every: int
-    n_validation: int
-    loss_weights: LossWeights
-    augment: AugmentConfig
+    seed: int = 0
+    steps: int = 4000
+    batch_size: int = 8
+    decoded_per_image: int = 10
+    learning_rate: float = 8e-4
+    warmup_steps: int = 150
+    decay_steps: int = 800
+    weight_decay: float = 0.05
+    clip_gradient: float = 5.0
+    ema_decay: float = 0.998
+    precision: Precision = "auto"
+    save_every: int = 100
+    validate_every: int = 500
+    n_validation: int = 60
+    loss_weights: LossWeights = LossWeights()
+    augment: AugmentConfig = AugmentConfig()
     init_from: str | None = None
     accumulate: int = 1
     encoder_rate: float = 0.3
@@ -85,6 +90,11 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        for name in ("seed", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 0")
+        if self.clip_gradient <= 0:
+            raise ValueError(f"clip_gradient {self.clip_gradient} must be above 0")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}")
         for name in ("encoder_rate", "layer_decay"):
@@ -97,32 +107,11 @@ class TrainConfig:
 
 def write_model(path: Path, preset: str, changes: Mapping[str, Any]) -> None:
     """Write the YAML of a model for `TrainConfig.model`: a preset, or another YAML, with some fields changed."""
-    model = {**dataclasses.asdict(load_model_config(preset)), **changes}
-    listed = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
-    write_whole(path, yaml.safe_dump(listed, sort_keys=False).encode())
+    model = dataclasses.asdict(load_model_config(preset, class_names=ANY_CLASS, changes=changes))
+    del model["class_names"]  # those of the data
+    write_whole(path, yaml.safe_dump(json.loads(json.dumps(model)), sort_keys=False).encode())
 
 
 def load_train_config(path: str | Path) -> TrainConfig:
-    """Read a training configuration.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: an unknown or a missing key, or a value out of range.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such training configuration: see config/train/ for examples")
-    data: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    check_keys(f"{path}", data, TrainConfig)
-    check_keys(f"{path}, loss_weights", data["loss_weights"], LossWeights)
-    check_keys(f"{path}, augment", data["augment"], AugmentConfig)
-    augment = {k: tuple(v) if isinstance(v, list) else v for k, v in data["augment"].items()}
-    try:
-        return TrainConfig(
-            **{
-                **data,
-                "loss_weights": LossWeights(**data["loss_weights"]),
-                "augment": AugmentConfig(**augment),
-            }
-        )
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    """Read a training configuration; raises what `load_settings` raises."""
+    return load_settings(TrainConfig, path, "training configuration")

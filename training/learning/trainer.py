@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,6 +20,7 @@ from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import save_checkpoint
 from spda_sam_core.weights.download import find_weights
+from spda_sam_core.weights.files import read_header
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 from training.data.batches import Batch, TrainingBatches
 from training.data.dataset import CocoRgbdDataset
@@ -30,7 +32,7 @@ from training.learning.imagenet import load_imagenet
 from training.learning.losses import OneToManyHead, Targets, TrainingLosses
 from training.learning.moving_average import MovingAverage
 from training.learning.parameter_groups import parameter_groups
-from training.learning.precision import keep_depthwise_float32
+from training.learning.precision import keep_depthwise_float32, precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
 from training.learning.train_config import TrainConfig
@@ -38,6 +40,9 @@ from training.learning.train_config import TrainConfig
 
 class Trainer:
     """Model, its moving average, optimiser and the step reached.
+
+    Beside the last exported model the best one is kept: that of the highest mask AP (COCO's, IoU 0.5 to 0.95, mean over
+    classes) on the validation pictures.
 
     Args:
         config: the run.
@@ -64,9 +69,10 @@ class Trainer:
                 f"rest with python -m training.estimate_depth --data {config.data} --split val"
             )
         self.share = share_of_batch(config.batch_size, config.accumulate)
-        model_config = dataclasses.replace(load_model_config(config.model), class_names=train.class_names)
+        model_config = load_model_config(config.model, class_names=train.class_names)
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
+        self.precision = precision_of(config.precision, device)
         self.train_set, self.validation = train, validation
         # convolutions on CPU and GPU run faster with channels last
         self.model: SpdaSamNetwork = build_network(model_config).to(device, memory_format=torch.channels_last)
@@ -80,7 +86,7 @@ class Trainer:
             if is_first():
                 print(taken)
         self.one_to_many = OneToManyHead(self.model).to(device, memory_format=torch.channels_last)
-        if config.bfloat16 and device.type == "cpu":
+        if self.precision is torch.bfloat16 and device.type == "cpu":
             keep_depthwise_float32(self.model)
             keep_depthwise_float32(self.one_to_many)
         self.average = MovingAverage(self.model, config.ema_decay)
@@ -104,6 +110,8 @@ class Trainer:
         self.folder = Path(config.output)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.export_path = self.folder / f"spda_sam_{model_config.preset}.safetensors"
+        self.best_path = self.folder / f"spda_sam_{model_config.preset}_best.safetensors"
+        self.best_ap = -math.inf
 
     @property
     def resume_path(self) -> Path:
@@ -142,9 +150,9 @@ class Trainer:
         self.model.train()
         self.optimiser.zero_grad()
         pieces = batch.split(self.config.accumulate)
-        places = torch.tensor(self.share).chunk(len(pieces))
+        shares = torch.tensor(self.share).chunk(len(pieces))
         values: dict[str, float] = {}
-        for number, (piece, positions) in enumerate(zip(pieces, places, strict=True), start=1):
+        for number, (piece, positions) in enumerate(zip(pieces, shares, strict=True), start=1):
             with self._gradients_shared(number == len(pieces)):
                 losses = self._losses(piece, positions.tolist())
                 for name, value in _of_all_processes(losses).items():
@@ -171,13 +179,16 @@ class Trainer:
         )  # fmt: skip
         labels = ([t.to(self.device) for t in part] for part in (piece.masks, piece.boxes_xyxy, piece.class_ids))
         targets = Targets(*labels, true_inverse_depth, true_valid)
-        # chance follows from the picture's place in the run, not from which process has it
+        # they follow from the picture's place in the run, not from which process has it
         generators = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with self._autocast():
             losses: dict[str, Tensor] = self.losses(
                 image, inverse_depth, valid, piece.estimate.to(self.device), targets, generators
             )
         return losses
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16)
 
     def _gradients_shared(self, shared: bool) -> AbstractContextManager[None]:
         """Whether a backward pass exchanges gradients with the other processes; once per step is enough."""
@@ -188,8 +199,7 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[SpdaSam]:
         """The averaged model, to predict with."""
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
-        with autocast, self.average.inside(self.model):
+        with self._autocast(), self.average.inside(self.model):
             yield SpdaSam(self.model)
 
     def validate(self) -> dict[str, Any]:
@@ -226,19 +236,29 @@ class Trainer:
         self.one_to_many.load_state_dict(state["one_to_many"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        if self.best_path.is_file():  # it may be younger than the file that we go on from
+            self.best_ap = float(json.loads(read_header(self.best_path)["metrics"])["mask_ap"])
 
     def export(self, metrics: dict[str, Any]) -> Path:
-        """Write the averaged model as it is now, for `SpdaSam` and the node."""
+        """Write the averaged model as it is now, for `SpdaSam` and the node; if it is the best so far, twice.
+
+        Args:
+            metrics: of the averaged model, from `validate`.
+        """
         metadata = {
             "metrics": metrics,
             "training": dataclasses.asdict(self.config),
             "steps_done": self.step,
+            "precision": str(self.precision).removeprefix("torch."),
             "training_seconds": round(self.seconds),
             "n_training_images": len(self.train_set),
             "commit": current_commit(),
         }
         with self.average.inside(self.model):
             save_checkpoint(self.export_path, self.model, metadata, base=self.base)
+            if metrics["mask_ap"] > self.best_ap:
+                self.best_ap = metrics["mask_ap"]
+                save_checkpoint(self.best_path, self.model, metadata, base=self.base)
         return self.export_path
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import DepthAnythingForDepthEstimation
 
 from spda_sam_core.depth.depth_anything_official import read_official
-from spda_sam_core.depth.estimators import DepthEstimator, save_depth_checkpoint
+from spda_sam_core.depth.estimators import DepthEstimator
 from spda_sam_core.weights.files import CheckpointError
 
 PATCH, STRIDES = 14, {0: 4, 1: 2, 3: 2}
@@ -210,15 +210,6 @@ def test_both_layouts_of_the_same_weights_give_the_same_map(
     expected = DepthEstimator.from_pretrained(folder).estimate(picture(*size_hw))
     assert expected.std() > 0
     np.testing.assert_allclose(estimator.estimate(picture(*size_hw)), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_an_official_file_can_be_kept_in_half_precision(official: Path, tmp_path: Path) -> None:
-    estimator, path = DepthEstimator.from_pretrained(official), tmp_path / "depth.safetensors"
-    save_depth_checkpoint(path, estimator.model, estimator.depth_input, {})
-    loaded = DepthEstimator.from_pretrained(path)
-    assert loaded.depth_input == estimator.depth_input
-    expected = estimator.estimate(picture(60, 90))
-    np.testing.assert_allclose(loaded.estimate(picture(60, 90)), expected, atol=0.02 * float(expected.max()))
 
 
 def test_half_precision_in_the_file_is_computed_with_in_float32(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 
-from spda_sam_core.depth.estimators import DepthEstimator, DepthInput, save_depth_checkpoint
-from spda_sam_core.weights.files import CheckpointError, read_header
+from spda_sam_core.depth.estimators import DepthEstimator, DepthInput
+from spda_sam_core.weights.files import CheckpointError
 
 INPUT = DepthInput(side=56, multiple_of=14)
 
@@ -160,66 +160,12 @@ def test_a_folder_without_preprocessor_uses_the_values_of_depth_anything_v2(fold
     assert (depth_input.side, depth_input.multiple_of) == (518, 14)
 
 
-def test_a_saved_file_gives_the_same_map(tmp_path: Path) -> None:
-    model, path = random_model(), tmp_path / "depth.safetensors"
-    save_depth_checkpoint(path, model, INPUT, {"metrics": {"abs_rel": 0.1}})
-    loaded = DepthEstimator.from_pretrained(path)
-    rgb = picture(60, 80)
-    assert loaded.depth_input == INPUT
-    np.testing.assert_array_equal(loaded.estimate(rgb), DepthEstimator(model, INPUT).estimate(rgb))
-    assert json.loads(read_header(path)["metrics"]) == {"abs_rel": 0.1}
-    assert [p.name for p in tmp_path.iterdir()] == ["depth.safetensors"]
-
-
-def test_a_saved_file_has_half_precision_and_the_names_of_the_official_weights(tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
-    path = tmp_path / "depth.safetensors"
-    save_depth_checkpoint(path, random_model(), INPUT, {})
-    weights = load_file(path)
-    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
-    assert "backbone.encoder.layer.0.attention.attention.query.weight" in weights
-
-
-def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
-    model = random_model()
-    with torch.no_grad():
-        model.head.conv3.bias.fill_(torch.inf)
-    with pytest.raises(CheckpointError, match=r"head\.conv3\.bias' is not finite"):
-        save_depth_checkpoint(tmp_path / "depth.safetensors", model, INPUT, {})
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_path_that_is_not_there_names_itself_and_the_fix() -> None:
     with pytest.raises(CheckpointError) as error:
         DepthEstimator.from_pretrained("depth-anything/Depth-Anything-V2-Small-hf")
     assert str(error.value).startswith("depth-anything/Depth-Anything-V2-Small-hf: no such file or folder")
     assert "hf download depth-anything/Depth-Anything-V2-Small-hf --local-dir DIR" in str(error.value)
     assert "nothing is downloaded" in str(error.value)
-
-
-def test_a_name_that_is_not_shipped_says_where_it_was_looked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPDA_SAM_CHECKPOINTS", str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"depth_giant\.safetensors"):
-        DepthEstimator.from_pretrained("giant")
-
-
-def test_a_truncated_file(tmp_path: Path) -> None:
-    path = tmp_path / "depth.safetensors"
-    save_depth_checkpoint(path, random_model(), INPUT, {})
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="truncated"):
-        DepthEstimator.from_pretrained(path)
-
-
-def test_a_safetensors_file_of_something_else(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"format is 'pt', expected 'spda_sam_depth/1'"):
-        DepthEstimator.from_pretrained(tmp_path / "a.safetensors")
 
 
 def test_a_folder_of_another_kind_of_model(folder: Path) -> None:
@@ -254,16 +200,3 @@ def test_a_folder_with_missing_weights(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"1 weights do not fit .*'head\.conv3\.bias', which is missing"):
         DepthEstimator.from_pretrained(folder)
-
-
-def test_the_shipped_estimator_sees_a_sloping_floor() -> None:
-    """Through murky water what is far takes the water's colour: the shipped weights must know that."""
-    estimator = DepthEstimator.from_pretrained("tiny")
-    rng = np.random.default_rng(0)
-    floor = rng.normal(120, 25, (240, 320, 1)) * np.array([0.9, 0.9, 0.7])
-    distance = np.linspace(4.0, 0.7, 240)[:, None, None]
-    veil, attenuation = np.array([30.0, 110.0, 120.0]), np.array([0.9, 0.35, 0.3])
-    passed = np.exp(-attenuation * distance)
-    rgb = np.clip(floor * passed + veil * (1 - passed), 0, 255).astype(np.uint8)
-    depth = estimator.estimate(rgb)
-    assert np.corrcoef(depth.mean(1), np.linspace(0, 1, 240))[0, 1] > 0.7

@@ -7,7 +7,7 @@ import torch
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.decoder import PerPromptDecoder
 
-CONFIG = load_model_config("tiny")
+CONFIG = load_model_config("tiny", class_names=("anode", "object"))
 
 
 def test_many_prompts_in_many_images_equal_upstream_one_image_at_a_time():

@@ -11,7 +11,7 @@ from spda_sam_core.config import load_model_config
 from spda_sam_core.network.fusion import C2FFM, local_variation
 from spda_sam_core.network.network import build_network
 
-CONFIG = load_model_config("tiny")
+CONFIG = load_model_config("tiny", class_names=("anode", "object"))
 SIDES = (96, 48, 24)
 
 

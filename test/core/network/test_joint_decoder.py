@@ -7,12 +7,14 @@ import dataclasses
 import pytest
 import torch
 from segment_anything.modeling.transformer import Attention
+from spda_sam_core.network.joint_decoder import JointDecoder, _attend
 from torch.nn import functional as F
 
 from spda_sam_core.config import load_model_config
-from spda_sam_core.network.joint_decoder import JointDecoder, _attend
 
-CONFIG = dataclasses.replace(load_model_config("tiny"), decoder="joint", input_size=128)
+CONFIG = dataclasses.replace(
+    load_model_config("tiny", class_names=("anode", "object")), decoder="joint", input_size=128
+)
 B, P, T, D, X, G = 2, 3, 5, CONFIG.width, CONFIG.dense_width, CONFIG.grid
 
 

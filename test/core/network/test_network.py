@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 import torch
 
-from spda_sam_core.config import load_model_config, model_config_from_dict
+from spda_sam_core.config import ModelConfig, load_model_config
 from spda_sam_core.network.network import build_network
+from spda_sam_core.settings import settings_from
 
-CONFIG = load_model_config("tiny")
+CONFIG = load_model_config("tiny", class_names=("anode", "object"))
 
 
 def inputs(batch):
@@ -52,7 +53,9 @@ def test_second_pass_changes_the_masks_and_can_be_switched_off():
 @pytest.mark.parametrize("preset", ["tiny", "sam_vit_b", "mobile_sam"])
 def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset, decoder):
     torch.manual_seed(0)
-    config = dataclasses.replace(load_model_config(preset), input_size=128, num_proposals=6, decoder=decoder)
+    config = dataclasses.replace(
+        load_model_config(preset, class_names=("anode", "object")), input_size=128, num_proposals=6, decoder=decoder
+    )
     network = build_network(config).train()
     with torch.no_grad():  # what begins at zero hides what lies behind it
         for parameter in network.parameters():
@@ -77,16 +80,16 @@ def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset,
         ({"input_size": 400}, "input_size 400 must be a multiple of 32"),
         ({"class_names": ("a", "a")}, r"class_names \('a', 'a'\) must be distinct"),
         ({"num_proposals": 0}, r"num_proposals 0 must lie in 1\.\.3024"),
-        ({"decoder": "both"}, "decoder 'both': choose one of joint, per_prompt"),
+        ({"decoder": "both"}, "decoder: 'both': choose one of joint, per_prompt"),
         ({"width": 100}, "width 100 must be a multiple of 16"),
         ({"num_proposal": 3}, "unknown key 'num_proposal': did you mean 'num_proposals'"),
     ],
 )
 def test_contradictions_are_refused_with_value_and_limit(change, message):
     with pytest.raises(ValueError, match=message):
-        model_config_from_dict({**dataclasses.asdict(CONFIG), **change})
+        settings_from(ModelConfig, {**dataclasses.asdict(CONFIG), **change}, "a.yaml")
 
 
 def test_missing_preset_names_the_file():
     with pytest.raises(FileNotFoundError, match=r"config/model/huge\.yaml: no such model configuration"):
-        load_model_config("huge")
+        load_model_config("huge", class_names=("anode", "object"))

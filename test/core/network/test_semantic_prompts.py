@@ -14,7 +14,7 @@ from spda_sam_core.network.semantic_prompts import (
     relative_places,
 )
 
-CONFIG = load_model_config("tiny")
+CONFIG = load_model_config("tiny", class_names=("anode", "object"))
 
 
 def test_centres_are_the_middles_of_the_cells_row_by_row():

@@ -10,7 +10,7 @@ import torch
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.spatial_prompts import SpatialPrompts
 
-CONFIG = load_model_config("tiny")
+CONFIG = load_model_config("tiny", class_names=("anode", "object"))
 SIDE = 4 * CONFIG.grid  # 96, four network pixels each
 
 

@@ -23,7 +23,7 @@ METADATA = {"commit": "12345678", "metrics": {"mask_ap": 41.5}, "data": "seed 1"
 @pytest.fixture(scope="module")
 def model() -> SpdaSamNetwork:
     torch.manual_seed(0)
-    return build_network(load_model_config("tiny")).eval()
+    return build_network(load_model_config("tiny", class_names=("anode", "object"))).eval()
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_names_are_looked_up_in_the_folder_of_the_environment_first(
     monkeypatch.setenv("SPDA_SAM_CHECKPOINTS", str(tmp_path))
     place = tmp_path / "spda_sam_tiny.safetensors"
     file.rename(place)
-    assert find_checkpoint("tiny", prefix="spda_sam") == place
+    assert find_checkpoint("tiny") == place
     assert load_checkpoint("tiny")[1].path == place
     rewrite(place, preset="base")
     with pytest.raises(CheckpointError, match=rf"{place}: is for preset 'base', but 'tiny' was asked for"):
@@ -214,11 +214,11 @@ def test_names_are_looked_up_in_the_folder_of_the_environment_first(
 
 def test_an_unknown_name_lists_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPDA_SAM_CHECKPOINTS", str(tmp_path))
-    with pytest.raises(CheckpointError, match=rf"no checkpoint 'tinny' .*{tmp_path}/depth_tinny.safetensors"):
-        find_checkpoint("tinny", prefix="depth")
+    with pytest.raises(CheckpointError, match=rf"no checkpoint 'tinny' .*{tmp_path}/spda_sam_tinny.safetensors"):
+        find_checkpoint("tinny")
 
 
 def test_a_name_with_a_dot_or_slash_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny").write_bytes(b"")
-    assert find_checkpoint("./tiny", prefix="spda_sam") == Path("tiny")
+    assert find_checkpoint("./tiny") == Path("tiny")

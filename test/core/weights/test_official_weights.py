@@ -20,7 +20,7 @@ from spda_sam_core.weights.files import CheckpointError, file_sha256
 from spda_sam_core.weights.official_weights import base_weights, count_weights, load_base
 
 B = 1
-VIT_B = load_model_config("sam_vit_b")
+VIT_B = load_model_config("sam_vit_b", class_names=("anode", "object"))
 
 
 def randomise(module: torch.nn.Module) -> None:
@@ -91,7 +91,7 @@ def test_the_base_is_frozen_but_for_lora_and_the_decoder(official: Path) -> None
 
 
 def test_batch_statistics_of_a_frozen_base_do_not_move() -> None:
-    config = dataclasses.replace(load_model_config("mobile_sam"), input_size=128)
+    config = dataclasses.replace(load_model_config("mobile_sam", class_names=("anode", "object")), input_size=128)
     network = build_network(config).train()
     before = {n: b.clone() for n, b in network.rgb_path.named_buffers()}
     network.rgb_path(torch.randn(2, 3, 128, 128) + 3)
@@ -210,7 +210,7 @@ def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
         ({"width": 128}, "width 128 must be 256, as in the weights of sam_vit_b"),
         ({"encoder_widths": (48, 96, 192)}, r"must be \(48, 96, 256\)"),
         ({"encoder_blocks": (1, 1, 1)}, "encoder_blocks"),
-        ({"encoder": "sam_vit_g"}, "encoder 'sam_vit_g': choose one of hierarchical, sam_vit_b"),
+        ({"encoder": "sam_vit_g"}, "encoder: 'sam_vit_g': choose one of hierarchical, sam_vit_b"),
         ({"lora_rank": -1}, "lora_rank -1 must be at least 0"),
     ],
 )
@@ -221,7 +221,7 @@ def test_a_configuration_that_contradicts_its_base_is_refused(change: dict[str, 
 
 def test_large_and_huge_have_the_sizes_of_the_official_ones() -> None:
     for name, registered in (("sam_vit_l", "vit_l"), ("sam_vit_h", "vit_h")):
-        config: ModelConfig = load_model_config(name)
+        config: ModelConfig = load_model_config(name, class_names=("anode", "object"))
         with torch.device("meta"):
             ours, theirs = SamViTEncoder(config).base, sam_model_registry[registered]().image_encoder
         shapes = [{key: value.shape for key, value in m.state_dict().items()} for m in (ours, theirs)]

@@ -13,7 +13,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from spda_sam_core.results.instances import encode_rle
-from training.data.coco_file import find_problems, load_coco, rle_pixels
+from training.data.coco_file import load_coco
+from training.data.coco_problems import find_problems, rle_pixels
 
 MASK = np.zeros((20, 30), np.bool_)
 MASK[2:6, 3:9] = True

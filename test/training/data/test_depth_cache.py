@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -47,7 +48,14 @@ def estimator_file(path: Path, content: bytes) -> Path:
 
 def with_cache(data: Path, estimator: Path) -> CocoRgbdDataset:
     begin_cache(data.parent / "data", estimator)
-    return open_split(data, "train", depth_estimator=estimator)
+    return named(data, estimator)
+
+
+def named(data: Path, estimator: Path) -> CocoRgbdDataset:
+    """The pictures, once the YAML names the estimator."""
+    entries = yaml.safe_load(data.read_text(encoding="utf-8"))
+    data.write_text(yaml.safe_dump({**entries, "depth_estimator": str(estimator)}), encoding="utf-8")
+    return open_split(data, "train")
 
 
 def test_an_estimate_comes_back_up_to_scale_and_offset(tmp_path: Path) -> None:
@@ -79,7 +87,7 @@ def test_only_pictures_without_depth_are_estimated_and_only_once(data: Path, tmp
     assert estimate_missing(dataset, estimate) == 2
     assert estimate_missing(dataset, estimate) == 0
     assert seen == [0, 100]
-    again = open_split(data, "train", depth_estimator=tmp_path / "e.safetensors")
+    again = open_split(data, "train")
     assert all(again.has_depth(i) for i in range(3))
     first, second, _ = again
     assert first.depth_m is None
@@ -112,7 +120,7 @@ def test_an_interrupted_run_goes_on_and_leaves_no_half_written_file(
 def test_estimates_of_another_estimator_are_not_read(data: Path, tmp_path: Path) -> None:
     dataset = with_cache(data, estimator_file(tmp_path / "e.safetensors", b"one"))
     estimate_missing(dataset, lambda rgb: RAMP)
-    other = open_split(data, "train", depth_estimator=estimator_file(tmp_path / "f.safetensors", b"two"))
+    other = named(data, estimator_file(tmp_path / "f.safetensors", b"two"))
     assert not other.has_depth(0)
     assert other[0].relative_inverse_depth is None
 
@@ -126,7 +134,20 @@ def test_a_folder_of_another_estimator_is_not_taken_over(data: Path, tmp_path: P
         begin_cache(tmp_path / "data", estimator)
 
 
-def test_the_command_estimates_with_the_shipped_estimator(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--data", str(data), "--split", "train", "--device", "cpu"])
-    assert "2 pictures estimated" in capsys.readouterr().out
-    assert all(s.depth_m is not None or s.relative_inverse_depth is not None for s in open_split(data, "train"))
+def test_an_estimator_that_is_not_there_is_named_with_the_fix(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "data/depth_cache").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no\.pth: no such depth estimator: correct depth_estimator in the data"):
+        named(data, tmp_path / "no.pth")
+
+
+def test_the_command_estimates_and_says_how_the_estimates_are_read(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimator = estimator_file(tmp_path / "e.pth", b"one")
+    flat = SimpleNamespace(estimate=lambda rgb: np.ones(rgb.shape[:2], np.float32))
+    monkeypatch.setattr(estimate_depth.DepthEstimator, "from_pretrained", lambda source, device: flat)
+    main(["--data", str(data), "--split", "train", "--estimator", str(estimator), "--device", "cpu"])
+    printed = capsys.readouterr().out
+    assert "2 pictures estimated" in printed
+    assert f"they are read where {data} says depth_estimator: {estimator}" in printed
+    assert all(s.depth_m is not None or s.relative_inverse_depth is not None for s in named(data, estimator))

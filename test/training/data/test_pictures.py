@@ -70,9 +70,9 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"kind": "meters"}, "depth kind 'meters': choose one of millimetres, disparity, relative"),
+        ({"kind": "meters"}, "kind: 'meters': choose one of millimetres, disparity, relative"),
         ({"kind": "relative"}, "relative depth needs near: bright or near: dark"),
-        ({"kind": "relative", "near": "white"}, "relative depth needs near: bright or near: dark"),
+        ({"kind": "relative", "near": "white"}, "near: 'white': choose one of bright, dark"),
         ({"kind": "millimetres", "near": "dark"}, "the other kinds have none"),
         ({"kind": "disparity", "focal_px": 100.0}, "disparity needs both, above 0"),
         ({"kind": "disparity", "focal_px": 100.0, "baseline_m": 0.0}, "disparity needs both, above 0"),

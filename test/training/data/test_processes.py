@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -23,3 +25,8 @@ def test_what_fails_in_a_process_fails_here(workers: int) -> None:
 def test_at_least_one_worker_is_needed() -> None:
     with pytest.raises(ValueError, match="workers 0 must be at least 1"):
         list(in_processes(math.factorial, [3], 0))
+
+
+def test_a_process_that_is_killed_is_an_error_and_no_wait_without_end() -> None:
+    with pytest.raises(BrokenProcessPool):
+        list(in_processes(os._exit, [1] * 20, 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.learning.assignment import assign, box_iou
+from training.learning.assignment import assign
 
 CENTRES = torch.tensor([[8.0, 8], [24, 8], [8, 24], [24, 24]])
 
@@ -60,9 +60,3 @@ def test_no_place_answers_for_two_and_one_to_many_takes_several():
 def test_a_picture_without_instances_assigns_nothing():
     result = run([[0, 0, 32, 32]] * 4, [], [])
     assert result.places.tolist() == []
-
-
-def test_iou_of_known_boxes():
-    a = torch.tensor([[0.0, 0, 10, 10]])
-    b = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [5, 5, 4, 4]])
-    torch.testing.assert_close(box_iou(a, b), torch.tensor([[1.0, 1 / 3, 0.0, 0.0]]))

@@ -23,7 +23,7 @@ from training.learning.losses import (
     true_iou,
 )
 
-CONFIG = load_model_config("tiny")
+CONFIG = load_model_config("tiny", class_names=("anode", "object"))
 WEIGHTS = LossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 

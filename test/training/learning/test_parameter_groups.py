@@ -19,7 +19,7 @@ from training.learning.trainer import Trainer
 
 def rates_by_name(preset: str, layer_decay: float) -> dict[str, float]:
     with torch.device("meta"):  # shapes are enough
-        model = build_network(load_model_config(preset))
+        model = build_network(load_model_config(preset, class_names=("anode", "object")))
         head = OneToManyHead(model)
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = parameter_groups(model, head, layer_decay)
@@ -68,7 +68,7 @@ def test_earlier_layers_of_the_encoder_learn_more_slowly(preset: str, expected: 
 
 def test_all_that_is_trained_is_in_one_group_and_only_matrices_decay() -> None:
     with torch.device("meta"):
-        model = build_network(load_model_config("mobile_sam"))
+        model = build_network(load_model_config("mobile_sam", class_names=("anode", "object")))
         head = OneToManyHead(model)
     groups = parameter_groups(model, head, 0.8)
     grouped = [parameter for group in groups for parameter in group.parameters]
