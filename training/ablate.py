@@ -21,9 +21,9 @@ from spda_sam_core.spda_sam import SpdaSam, check_device
 from spda_sam_core.weights.files import write_whole
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import CocoRgbdDataset, open_split
-from training.evaluate import evaluate
 from training.learning.train_config import TrainConfig, load_train_config, write_model
 from training.learning.trainer import Trainer
+from training.measuring.measure import evaluate
 from training.train import train
 
 _TRAIN_FIELDS = [f.name for f in dataclasses.fields(TrainConfig)]
@@ -115,7 +115,7 @@ def run(
         workers: processes that prepare batches.
 
     Returns:
-        What `training.evaluate.evaluate` gives, and `parameters`, `training_seconds`.
+        What `training.measuring.measure.evaluate` gives, and `parameters`, `training_seconds`.
     """
     result = folder / "result.json"
     if result.exists():

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from spda_sam_core.config import ModelConfig, model_config_from_dict
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.weights.download import find_weights
 from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header, write_safetensors
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
@@ -42,6 +43,7 @@ class CheckpointInfo:
         sha256: hash of the whole file, hexadecimal.
         config: the model's configuration; its `preset` and `class_names` are those of the checkpoint.
         base: the pretrained base, None where the checkpoint needs none.
+        calibration: of its scores, fitted by `training/calibrate.py`; no change where it was not.
         metadata: all other header entries.
     """
 
@@ -49,6 +51,7 @@ class CheckpointInfo:
     sha256: str
     config: ModelConfig
     base: Base | None
+    calibration: Calibration
     metadata: dict[str, Any]
 
 
@@ -118,6 +121,7 @@ def load_checkpoint(
         config = model_config_from_dict(json.loads(header["config"]))
         base = Base(**json.loads(header["base"])) if config.pretrained else None
         metadata = {key: json.loads(text) for key, text in header.items() if key not in _RESERVED}
+        calibration = Calibration.from_dict(metadata.get("calibration", {}))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: its header cannot be used ({error}): it was written by another version of this "
@@ -135,7 +139,7 @@ def load_checkpoint(
             "it was written by another version of this software; train again or use that version"
         ) from error
     model.to(device).eval()
-    return model, CheckpointInfo(path, file_sha256(path), config, base, metadata)
+    return model, CheckpointInfo(path, file_sha256(path), config, base, calibration, metadata)
 
 
 def _load_same_base(model: SpdaSamNetwork, base: Base, path: Path) -> None:

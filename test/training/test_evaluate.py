@@ -18,7 +18,9 @@ from spda_sam_core.weights.files import file_sha256
 from training.data.coco_file import annotation_of_mask
 from training.data.dataset import CocoRgbdDataset
 from training.data.pictures import DepthImages
-from training.evaluate import evaluate, main, predict
+from training.evaluate import main
+from training.measuring.measure import evaluate
+from training.measuring.predict import predict
 from training.world.frame import render_image
 from training.world.scene import CLASS_NAMES
 
@@ -132,7 +134,7 @@ def test_results_come_picture_by_picture_whoever_is_first(tmp_path: Path, batch_
     found = [[(A, i % 3, 0.9)] for i in range(10)]
     oracle = Oracle(found)
     dataset = write_folder(tmp_path, [[] for _ in found])
-    results, _ = predict(oracle, dataset, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
+    results, _, _ = predict(oracle, dataset, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
     assert [(r["image_id"], r["category_id"]) for r in results] == [(i, 10 * (i % 3 + 1)) for i in range(10)]
     assert oracle.batch_sizes == [batch_size] * (10 // batch_size) + [10 % batch_size] * (10 % batch_size > 0)
 

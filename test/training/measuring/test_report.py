@@ -15,8 +15,9 @@ import pytest
 from coco_cases import A_LOWER, SIZE, A, B, Found, Labelled, random_case, results_of, write_folder
 
 from training.data.dataset import CocoRgbdDataset
-from training.measuring.coco_metrics import metrics_of_runs, run_cocoeval
+from training.measuring.coco_metrics import run_cocoeval
 from training.measuring.curves import draw_curves
+from training.measuring.measure import Measured, measure
 from training.measuring.report import write_report
 
 CONDITIONS = {
@@ -29,7 +30,14 @@ CONDITIONS = {
     "split": "test_e",
     "device": "cuda:1",
     "commit": "fedc9876",
+    "doubles": 0.125,
 }
+
+
+def measured(dataset: CocoRgbdDataset, results: list[dict[str, Any]]) -> Measured:
+    """What the command measures and knows."""
+    found = measure(dataset.coco, results, dataset.image_ids)
+    return found._replace(metrics={**found.metrics, **CONDITIONS})
 
 
 def report(root: Path, truth: list[list[Labelled]], found: list[list[Found]]) -> tuple[Path, dict[str, Any]]:
@@ -37,10 +45,9 @@ def report(root: Path, truth: list[list[Labelled]], found: list[list[Found]]) ->
     root.mkdir(exist_ok=True)
     dataset = write_folder(root, truth)
     results = [{**result, "category_id": 10 * result["category_id"]} for result in results_of(found)]
-    runs = run_cocoeval(dataset.coco, results, dataset.image_ids)
-    metrics = {**metrics_of_runs(runs), **CONDITIONS}
-    assert write_report(root / "report", dataset, results, runs, metrics) == root / "report" / "report.md"
-    return root / "report", metrics
+    found_well = measured(dataset, results)
+    assert write_report(root / "report", dataset, results, found_well) == root / "report" / "report.md"
+    return root / "report", found_well.metrics
 
 
 @pytest.mark.parametrize(("kind", "name", "n_equal"), [("segm", "mask", 6), ("bbox", "box", 3)])
@@ -64,8 +71,7 @@ def test_a_polygon_becomes_a_label_that_pycocotools_reads(tmp_path: Path) -> Non
     dataset = write_folder(tmp_path, truth)
     dataset.coco.dataset["annotations"][0]["segmentation"] = [[10, 10, 110, 10, 110, 110, 10, 110]]
     results = [{**result, "category_id": 10} for result in results_of(found)]
-    runs = run_cocoeval(dataset.coco, results, dataset.image_ids)
-    write_report(tmp_path / "report", dataset, results, runs, {**metrics_of_runs(runs), **CONDITIONS})
+    write_report(tmp_path / "report", dataset, results, measured(dataset, results))
     (label,) = json.loads((tmp_path / "report" / "labels.json").read_text())["annotations"]
     (result,) = json.loads((tmp_path / "report" / "results.json").read_text())
     assert label["segmentation"] == result["segmentation"]
@@ -74,8 +80,7 @@ def test_a_polygon_becomes_a_label_that_pycocotools_reads(tmp_path: Path) -> Non
 def test_with_a_limit_the_written_labels_are_those_of_the_pictures_that_counted(tmp_path: Path) -> None:
     write_folder(tmp_path, [[(A, 0)], [(B, 1)], [(A, 2)]])
     dataset = CocoRgbdDataset(tmp_path, tmp_path / "annotations.json", limit=2)
-    runs = run_cocoeval(dataset.coco, [], dataset.image_ids)
-    write_report(tmp_path / "report", dataset, [], runs, {**metrics_of_runs(runs), **CONDITIONS})
+    write_report(tmp_path / "report", dataset, [], measured(dataset, []))
     labels = json.loads((tmp_path / "report" / "labels.json").read_text())
     assert [image["id"] for image in labels["images"]] == [0, 1]
     assert [label["image_id"] for label in labels["annotations"]] == [0, 1]
@@ -97,7 +102,7 @@ def test_the_report_says_what_was_measured_and_how_good_it_was(tmp_path: Path) -
     assert hull["labels"] == str(of_hull["n_instances"])
     assert hull["box AP"] == f"{of_hull['box_ap']:.1f}"
     shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert shown == ["pr_curve.png", "best.jpg", "worst.jpg"]
+    assert shown == ["pr_curve.png", "reliability.png", "best.jpg", "worst.jpg"]
     assert all(cv2.imread(str(folder / name)) is not None for name in shown)
 
 
@@ -138,7 +143,7 @@ def test_nothing_to_find_gives_dashes_and_no_galleries(tmp_path: Path) -> None:
     assert re.search(r"anode +\| +0( \| +-){3}", text)
     assert not re.search(r"none|nan", text, re.IGNORECASE)
     assert ".jpg" not in text
-    assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".json", ".md", ".png"]
+    assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".json", ".md", ".png", ".png"]
 
 
 def test_the_curves_are_those_of_the_table_and_carry_its_ap(tmp_path: Path) -> None:
