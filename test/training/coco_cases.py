@@ -73,16 +73,16 @@ A_LOWER = A.copy()
 A_LOWER[10:33] = False
 
 
-def random_case(seed: int) -> tuple[list[list[Labelled]], list[list[Found]]]:
+def random_case(seed: int, n_labels: int = 5, n_found: int = 7) -> tuple[list[list[Labelled]], list[list[Found]]]:
     """Labels and results of six pictures, small, medium and large."""
     rng = np.random.default_rng(seed)
     truth: list[list[Labelled]] = []
     found: list[list[Found]] = []
     for _ in range(6):
-        masks = [square(*rng.integers(0, (200, 120)).tolist(), int(rng.integers(20, 110))) for _ in range(5)]
+        masks = [square(*rng.integers(0, (200, 120)).tolist(), int(rng.integers(20, 110))) for _ in range(n_labels)]
         truth.append([(m, int(rng.integers(3))) for m in masks])
-        scores = np.sort(rng.random(7))[::-1].tolist()
-        shaky = [np.roll(masks[int(rng.integers(5))], rng.integers(-12, 12, 2), (0, 1)) for _ in scores]
+        scores = np.sort(rng.random(n_found))[::-1].tolist()
+        shaky = [np.roll(masks[int(rng.integers(n_labels))], rng.integers(-12, 12, 2), (0, 1)) for _ in scores]
         found.append([(m, int(rng.integers(3)), s) for m, s in zip(shaky, scores, strict=True)])
     return truth, found
 

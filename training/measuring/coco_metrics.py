@@ -16,8 +16,6 @@ FREE_CLASS = "object"
 """The one class of the rendered world that is not of LIACI."""
 DRAWN_SCORE = 0.3
 """The node's default: what scores less is neither drawn nor counted in the quality of a picture."""
-
-
 RESULT_LIMITS = (1, 10, 100)
 """So many results of a picture and a class count: all of these for average recall, the last for precision."""
 MAX_RESULTS = RESULT_LIMITS[-1]
