@@ -24,7 +24,13 @@ from spda_sam_core.config import ModelConfig, model_config_from_dict
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.weights.download import find_weights
-from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header, write_safetensors
+from spda_sam_core.weights.files import (
+    CheckpointError,
+    file_sha256,
+    read_header,
+    write_header_entries,
+    write_safetensors,
+)
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 
 FORMAT = "spda_sam/1"
@@ -72,9 +78,7 @@ def save_checkpoint(
         ValueError: a metadata key that the format itself uses.
     """
     path = Path(path)
-    taken = sorted(set(metadata) & set(_RESERVED))
-    if taken:
-        raise ValueError(f"metadata keys {taken} are written by save_checkpoint itself: rename them")
+    _refuse_reserved(metadata)
     header = {key: json.dumps(value) for key, value in metadata.items()}
     header["format"] = FORMAT
     header["preset"] = model.config.preset
@@ -84,6 +88,21 @@ def save_checkpoint(
     assert (base is not None) == model.config.pretrained
     weights = {name: _to_disk(name, tensor, path) for name, tensor in trained_state(model).items()}
     write_safetensors(path, weights, header)
+
+
+def update_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Add or replace metadata of a checkpoint; its weights stay as they are, byte for byte.
+
+    Args:
+        path: a file that `save_checkpoint` wrote.
+        metadata: as there.
+
+    Raises:
+        CheckpointError: the file cannot be read or is damaged.
+        ValueError: a metadata key that the format itself uses.
+    """
+    _refuse_reserved(metadata)
+    write_header_entries(path, {key: json.dumps(value) for key, value in metadata.items()})
 
 
 def load_checkpoint(
@@ -140,6 +159,12 @@ def load_checkpoint(
         ) from error
     model.to(device).eval()
     return model, CheckpointInfo(path, file_sha256(path), config, base, calibration, metadata)
+
+
+def _refuse_reserved(metadata: Mapping[str, Any]) -> None:
+    taken = sorted(set(metadata) & set(_RESERVED))
+    if taken:
+        raise ValueError(f"metadata keys {taken} are written by save_checkpoint itself: rename them")
 
 
 def _load_same_base(model: SpdaSamNetwork, base: Base, path: Path) -> None:

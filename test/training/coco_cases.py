@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pycocotools.coco import COCO
 
+from spda_sam_core.results.calibration import UNCALIBRATED
 from spda_sam_core.results.instances import Instances, boxes_of_masks
 from spda_sam_core.spda_sam import Prediction
 from training.data.dataset import CocoRgbdDataset
@@ -110,6 +111,7 @@ class Oracle:
     class_names = NAMES
     checkpoint_sha256 = "abc"
     network = torch.nn.Linear(1, 1)
+    calibration = UNCALIBRATED
 
     def __init__(self, found: list[list[Found]]) -> None:
         self.found = found

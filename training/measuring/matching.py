@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from spda_sam_core.results.calibration import Calibration
 from training.measuring.coco_metrics import MAX_RESULTS, load_results
 
 ANY_OVERLAP = 1e-9
@@ -50,6 +51,18 @@ class Matches(NamedTuple):
             image_ids=self.image_ids[keep],
             iou=self.iou[keep],
         )
+
+    def rescored(self, calibration: Calibration) -> Matches:
+        """The same detections with calibrated scores."""
+        return self._replace(scores=calibration(self.scores).astype(np.float64))
+
+
+def together(parts: Sequence[Matches]) -> Matches:
+    """The detections and labels of several sets with the same classes as those of one; picture ids may repeat."""
+    first, *_ = parts
+    fields = ("scores", "class_ids", "image_ids", "iou")
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    return first._replace(**joined, n_labels=np.sum([part.n_labels for part in parts], axis=0))
 
 
 def match(
