@@ -76,8 +76,7 @@ def find_detections(model: SpdaSam, dataset: CocoRgbdDataset, mode: DepthMode) -
 
 def fit(detections: Sequence[Detections]) -> Calibration:
     """The calibration of all of them together; raises what `fit_calibration` raises."""
-    matches = together([each.strict for each in detections])
-    return fit_calibration(matches.scores, matches.true.astype(np.float64))
+    return fit_calibration(together([each.strict for each in detections]))
 
 
 def held_out(detections: Mapping[DepthMode, Detections]) -> dict[DepthMode, tuple[Quality, Quality]]:

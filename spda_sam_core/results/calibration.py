@@ -1,4 +1,4 @@
-"""From the network's raw score to one that means what it says: a monotone map, fitted by `training/calibrate.py`."""
+"""From the network's raw scores to scores that mean what they say: monotone maps, fitted by `training/calibrate.py`."""
 
 from __future__ import annotations
 
@@ -12,51 +12,74 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Calibration:
-    """Platt's map, `logit(score) = slope * logit(raw) + offset`, the same for all classes; by default no change.
-
-    One map keeps the order of all instances of a picture, whatever their classes: class-agnostic figures, and which
-    of two doubles stays, are those of the raw scores.
+    """Platt's map, `logit(score) = slope * logit(raw) + offset`, by default no change.
 
     Attributes:
-        slope: above 0, so that better stays better.
-        offset: above 0 lifts scores.
+        slopes: one for all classes, or one for each class by its id; above 0, so that within a class better stays
+            better.
+        offsets: as many; above 0 lifts scores.
 
     Raises:
-        ValueError: a slope that is not above 0, or a number that is not finite.
+        ValueError: a slope that is not above 0, a number that is not finite, or not as many offsets as slopes.
     """
 
-    slope: float = 1.0
-    offset: float = 0.0
+    slopes: tuple[float, ...] = (1.0,)
+    offsets: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
-        if not (0 < self.slope < np.inf and np.isfinite(self.offset)):
+        if not self.slopes or len(self.slopes) != len(self.offsets):
             raise ValueError(
-                f"calibration with slope {self.slope} and offset {self.offset}: the slope must be above 0, both finite"
+                f"calibration has {len(self.slopes)} slopes and {len(self.offsets)} offsets: give one of each for all "
+                "classes, or one of each for each class"
             )
+        for slope, offset in zip(self.slopes, self.offsets, strict=True):
+            if not (0 < slope < np.inf and np.isfinite(offset)):
+                raise ValueError(
+                    f"calibration with slope {slope} and offset {offset}: the slope must be above 0, both finite"
+                )
 
-    def __call__(self, raw: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """(N,) float scores in 0..1 to (N,) float32 scores in 0..1; 0 stays 0, 1 stays 1, NaN stays NaN."""
+    def __call__(self, raw: NDArray[np.floating[Any]], class_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Calibrate scores; 0 stays 0, 1 stays 1, NaN stays NaN.
+
+        Args:
+            raw: (N,) float in 0..1.
+            class_ids: (N,) int64.
+
+        Returns:
+            (N,) float32 in 0..1.
+        """
+        per_class = np.array([self.slopes, self.offsets], np.float64)
+        slope, offset = per_class if len(self.slopes) == 1 else per_class[:, class_ids]
         raw = np.asarray(raw, np.float64)
         # the odds to the power of the slope, times exp(offset), without dividing by 1 - raw
-        for_it, against = raw**self.slope * np.exp(self.offset / 2), (1 - raw) ** self.slope * np.exp(-self.offset / 2)
+        for_it, against = raw**slope * np.exp(offset / 2), (1 - raw) ** slope * np.exp(-offset / 2)
         return np.asarray(for_it / (for_it + against), np.float32)
 
-    def to_dict(self) -> dict[str, float]:
+    def check_classes(self, n_classes: int) -> None:
+        """Refuse a calibration that is one of other classes.
+
+        Raises:
+            ValueError: as many maps as neither one nor the number of classes.
+        """
+        if len(self.slopes) not in (1, n_classes):
+            raise ValueError(f"calibration has maps for {len(self.slopes)} classes, but there are {n_classes}")
+
+    def to_dict(self) -> dict[str, list[float]]:
         """What `from_dict` takes, for the header of a checkpoint."""
-        return {"slope": self.slope, "offset": self.offset}
+        return {"slopes": list(self.slopes), "offsets": list(self.offsets)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
         """Read what `to_dict` gave.
 
         Raises:
-            ValueError: other keys, or values that are no numbers or cannot be.
+            ValueError: other keys, or values that are no lists of numbers or cannot be.
         """
         try:
-            return cls(**{name: float(value) for name, value in values.items()})
+            return cls(**{name: tuple(float(value) for value in given) for name, given in values.items()})
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(
-                f"calibration {values!r}: expected {{'slope': above 0, 'offset': number}} ({error})"
+                f"calibration {values!r}: expected {{'slopes': numbers above 0, 'offsets': numbers}} ({error})"
             ) from error
 
 

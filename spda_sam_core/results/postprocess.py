@@ -87,7 +87,7 @@ def score_candidates(
     class_ids = class_logits.argmax(axis=1).astype(np.int64)
     best = np.clip(class_logits.max(axis=1).astype(np.float32), -80, 80)  # exp stays finite in float32
     raw = np.sqrt(1 / (1 + np.exp(-best))) * np.clip(predicted_iou, 0, 1)
-    return calibration(raw), class_ids
+    return calibration(raw, class_ids), class_ids
 
 
 def inside_letterbox(mask_logits: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:

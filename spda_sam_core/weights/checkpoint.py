@@ -141,6 +141,7 @@ def load_checkpoint(
         base = Base(**json.loads(header["base"])) if config.pretrained else None
         metadata = {key: json.loads(text) for key, text in header.items() if key not in _RESERVED}
         calibration = Calibration.from_dict(metadata.get("calibration", {}))
+        calibration.check_classes(len(config.class_names))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: its header cannot be used ({error}): it was written by another version of this "

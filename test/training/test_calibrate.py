@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from training.data.dataset import CocoRgbdDataset
 
 PICTURES = 31  # the colour tells them apart, see `write_folder`
 SQUARES = [square(x, y, 30) for y in (5, 45, 85, 125, 165) for x in (5, 45, 85, 125, 165, 205, 245, 285)]
-SAYS = Calibration(0.7, -1.5)
+SAYS = Calibration((0.7,), (-1.5,))
 """From the chance that a mask is right to the score that the model gives it."""
 
 
@@ -36,14 +37,19 @@ def cautious(tmp_path: Path) -> tuple[CocoRgbdDataset, Oracle]:
         chances = np.sort(rng.random(len(SQUARES)))[::-1]
         right = rng.random(len(SQUARES)) < chances
         truth.append([(mask, 0) for mask, is_there in zip(SQUARES, right, strict=True) if is_there])
-        found.append([(mask, 0, p) for mask, p in zip(SQUARES, SAYS(chances).tolist(), strict=True)])
+        found.append(
+            [
+                (mask, 0, p)
+                for mask, p in zip(SQUARES, SAYS(chances, np.zeros(len(chances), np.int64)).tolist(), strict=True)
+            ]
+        )
     (tmp_path / "squares").mkdir()
     return write_folder(tmp_path / "squares", truth), Oracle(found)
 
 
 def test_scores_come_true_on_pictures_that_were_not_fitted(cautious: tuple[CocoRgbdDataset, Oracle]) -> None:
     dataset, model = cautious
-    model.calibration = Calibration(9.0, 9.0)  # of an earlier fit: put aside
+    model.calibration = Calibration((9.0,), (9.0,))  # of an earlier fit: put aside
     entries = calibrate(model, dataset, ["true", "none"])  # type: ignore[arg-type]
     assert model.calibration == UNCALIBRATED
     assert len(model.given) == 2 * PICTURES
@@ -52,7 +58,8 @@ def test_scores_come_true_on_pictures_that_were_not_fitted(cautious: tuple[CocoR
         assert after["error"] < 0.07  # what chance leaves in bins of 30
         assert after["true_score"] > before["true_score"] + 0.2
     for chance in (0.2, 0.5, 0.8):
-        calibrated = Calibration.from_dict(entries["calibration"])(SAYS(np.array([chance])))
+        anode = np.array([0])
+        calibrated = Calibration.from_dict(entries["calibration"])(SAYS(np.array([chance]), anode), anode)
         assert calibrated == pytest.approx(chance, abs=0.06)
 
 
@@ -74,7 +81,11 @@ def test_the_command_writes_the_header_and_keeps_the_weights(
     dataset, model = cautious
     torch.manual_seed(0)
     checkpoint = tmp_path / "model.safetensors"
-    save_checkpoint(checkpoint, build_network(load_model_config("tiny")), {"commit": "12345678"})
+    save_checkpoint(
+        checkpoint,
+        build_network(dataclasses.replace(load_model_config("tiny"), class_names=NAMES)),
+        {"commit": "12345678"},
+    )
     weights = safetensors.torch.load_file(checkpoint)
     split = {"annotations": "annotations.json", "images": "rgb", "depth": "depth"}
     data = {"format": "coco", "root": str(dataset.root), "depth": {"kind": "millimetres"}}
@@ -90,7 +101,7 @@ def test_the_command_writes_the_header_and_keeps_the_weights(
     assert info.metadata["calibrated_on"]["split"] == "calibration"
     assert info.metadata["calibrated_on"]["n_images"] == PICTURES
     assert info.calibration == Calibration.from_dict(info.metadata["calibration"])
-    assert info.calibration.offset > 0
+    assert info.calibration.offsets[0] > 0
     assert SpdaSam.from_pretrained(checkpoint, depth_estimator=None).calibration == info.calibration
     assert "depth none" in capsys.readouterr().out
 
@@ -98,7 +109,7 @@ def test_the_command_writes_the_header_and_keeps_the_weights(
 def test_where_nothing_is_found_the_file_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = write_folder(tmp_path, [[(SQUARES[0], 0)]] * 2)
     checkpoint = tmp_path / "model.safetensors"
-    save_checkpoint(checkpoint, build_network(load_model_config("tiny")), {})
+    save_checkpoint(checkpoint, build_network(dataclasses.replace(load_model_config("tiny"), class_names=NAMES)), {})
     before = file_sha256(checkpoint)
     split = {"annotations": "annotations.json", "images": "rgb", "depth": "depth"}
     data = {"format": "coco", "root": str(dataset.root), "depth": {"kind": "millimetres"}}

@@ -6,13 +6,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spda_sam_core.results.calibration import Calibration
+from training.measuring.matching import Matches
 
+ENOUGH = 200
+"""Detections from which on a class gets a map of its own."""
 EDGE = 1e-6
 """Raw scores are kept this far from 0 and 1, whose logits are infinite."""
 MAX_STEPS = 100
 
 
-def fit_calibration(raw: NDArray[np.float64], target: NDArray[np.float64]) -> Calibration:
+def fit_calibration(matches: Matches) -> Calibration:
+    """One map for each class with at least 200 detections, one fitted to all detections for the other classes.
+
+    Args:
+        matches: detections with uncalibrated scores. What makes one true makes the score mean that.
+
+    Raises:
+        ValueError: as `fit_platt`, of all detections together.
+    """
+    target = matches.true.astype(np.float64)
+    pooled = fit_platt(matches.scores, target)
+    maps = []
+    for class_id in range(len(matches.class_names)):
+        own = matches.class_ids == class_id
+        try:
+            maps.append(fit_platt(matches.scores[own], target[own]) if own.sum() >= ENOUGH else pooled)
+        except ValueError:  # a class that is always right, or whose scores say nothing
+            maps.append(pooled)
+    slopes, offsets = zip(*maps, strict=True)
+    return Calibration(slopes, offsets)
+
+
+def fit_platt(raw: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[float, float]:
     """The slope and offset with the least cross-entropy between target and calibrated score, by Newton's method.
 
     Args:
@@ -45,7 +70,7 @@ def fit_calibration(raw: NDArray[np.float64], target: NDArray[np.float64]) -> Ca
         weights = weights - size * step
         if np.abs(size * step).max() < 1e-9:
             if weights[0] > 0:
-                return Calibration(float(weights[0]), float(weights[1]))
+                return float(weights[0]), float(weights[1])
             break
     raise ValueError(
         f"no calibration fits {len(raw)} detections, {100 * float(np.mean(target)) if len(raw) else 0:.1f} % of them "

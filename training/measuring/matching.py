@@ -54,7 +54,7 @@ class Matches(NamedTuple):
 
     def rescored(self, calibration: Calibration) -> Matches:
         """The same detections with calibrated scores."""
-        return self._replace(scores=calibration(self.scores).astype(np.float64))
+        return self._replace(scores=calibration(self.scores, self.class_ids).astype(np.float64))
 
 
 def together(parts: Sequence[Matches]) -> Matches:

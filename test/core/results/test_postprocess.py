@@ -61,7 +61,7 @@ def test_predicted_iou_outside_0_to_1_is_clipped() -> None:
 
 def test_the_published_score_is_the_calibrated_one_and_the_threshold_is_one_of_it() -> None:
     masks, classes, iou = [LEFT, RIGHT], [[0.81, 0.1, 0.1], [0.25, 0.1, 0.1]], [0.8, 1.0]
-    double = Calibration(slope=2.0, offset=math.log(3))
+    double = Calibration((2.0,), (math.log(3),))
     # raw 0.72 and 0.5; odds are squared, then three times as high
     odds = [3 * (r / (1 - r)) ** 2 for r in (0.72, 0.5)]
     expected = [o / (1 + o) for o in odds]
@@ -69,8 +69,15 @@ def test_the_published_score_is_the_calibrated_one_and_the_threshold_is_one_of_i
     assert len(run(masks, classes, iou, calibration=double, score_threshold=expected[1] + 0.01)) == 1
 
 
+def test_the_map_is_that_of_the_class_of_a_candidate_and_can_change_the_order() -> None:
+    maps = Calibration((1.0, 1.0, 1.0), (math.log(1 / 36), 0.0, 0.0))
+    result = run([LEFT, RIGHT], [[0.81, 0.1, 0.1], [0.1, 0.25, 0.1]], [1.0, 1.0], calibration=maps)
+    assert result.class_ids.tolist() == [1, 0]
+    assert result.scores.tolist() == pytest.approx([0.5, 0.2])  # odds of 0.9 are 9, a 36th of them 1 to 4
+
+
 def test_a_score_that_is_no_number_is_dropped_calibrated_or_not() -> None:
-    for calibration in (Calibration(), Calibration(1.5, 0.3)):
+    for calibration in (Calibration(), Calibration((1.5,), (0.3,))):
         result = run([LEFT, RIGHT], [[0.9, 0.1, 0.1]] * 2, [float("nan"), 0.5], calibration=calibration)
         assert result.masks[0, 70, 68]  # the second
         assert len(result) == 1

@@ -231,12 +231,12 @@ def weight_bytes(path: Path) -> bytes:
 
 
 def test_metadata_can_be_added_to_a_file_whose_weights_keep_every_byte(original: Path, file: Path) -> None:
-    update_metadata(file, {"calibration": {"slope": 2.0, "offset": -0.5}, "data": "sea, 3 °C"})
+    update_metadata(file, {"calibration": {"slopes": [2.0], "offsets": [-0.5]}, "data": "sea, 3 °C"})
     assert weight_bytes(file) == weight_bytes(original)
     assert file.stat().st_size % 8 == original.stat().st_size % 8
     _, info = load_checkpoint(file)
-    assert info.metadata == {**METADATA, "calibration": {"slope": 2.0, "offset": -0.5}, "data": "sea, 3 °C"}
-    assert info.calibration == Calibration(2.0, -0.5)
+    assert info.metadata == {**METADATA, "calibration": {"slopes": [2.0], "offsets": [-0.5]}, "data": "sea, 3 °C"}
+    assert info.calibration == Calibration((2.0,), (-0.5,))
     assert load_checkpoint(original)[1].calibration == UNCALIBRATED
     with pytest.raises(ValueError, match=r"metadata keys \['config'\] are written by save_checkpoint itself"):
         update_metadata(file, {"config": {}})
@@ -262,6 +262,7 @@ def test_a_truncated_file_gets_no_metadata(file: Path) -> None:
 
 
 def test_a_calibration_that_cannot_be_is_refused_with_the_file(file: Path) -> None:
-    update_metadata(file, {"calibration": {"slope": -1.0, "offset": 0.0}})
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: its header cannot be used .*slope must be above 0"):
-        load_checkpoint(file)
+    for slopes, fault in (([-1.0], "slope must be above 0"), ([1.0] * 3, "maps for 3 classes, but there are 11")):
+        update_metadata(file, {"calibration": {"slopes": slopes, "offsets": [0.0] * len(slopes)}})
+        with pytest.raises(CheckpointError, match=rf"model\.safetensors: its header cannot be used .*{fault}"):
+            load_checkpoint(file)

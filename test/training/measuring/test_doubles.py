@@ -44,7 +44,7 @@ def test_weak_and_empty_candidates_are_none() -> None:
 def test_the_score_that_makes_a_candidate_is_the_calibrated_one() -> None:
     masks, iou = [rows(0, 10), rows(0, 10)], [0.9, 0.1]
     assert count(masks, iou) == (1, 2)
-    assert count(masks, iou, calibration=Calibration(offset=-2.0)) == (0, 1)
+    assert count(masks, iou, calibration=Calibration((1.0,), (-2.0,))) == (0, 1)
 
 
 def test_what_masks_do_in_the_padding_does_not_matter() -> None:
