@@ -37,12 +37,8 @@ def cautious(tmp_path: Path) -> tuple[CocoRgbdDataset, Oracle]:
         chances = np.sort(rng.random(len(SQUARES)))[::-1]
         right = rng.random(len(SQUARES)) < chances
         truth.append([(mask, 0) for mask, is_there in zip(SQUARES, right, strict=True) if is_there])
-        found.append(
-            [
-                (mask, 0, p)
-                for mask, p in zip(SQUARES, SAYS(chances, np.zeros(len(chances), np.int64)).tolist(), strict=True)
-            ]
-        )
+        scores = SAYS(chances, np.zeros(len(chances), np.int64)).tolist()
+        found.append([(mask, 0, score) for mask, score in zip(SQUARES, scores, strict=True)])
     (tmp_path / "squares").mkdir()
     return write_folder(tmp_path / "squares", truth), Oracle(found)
 
