@@ -140,8 +140,8 @@ def test_doubles_are_counted_among_all_that_the_network_decodes(
     def forward(image: torch.Tensor, *_: torch.Tensor) -> SpdaSamOutput:
         b = len(image)
         masks = torch.full((b, 4, 96, 96), -5.0)
-        masks[:, :2, 2:40, 2:40] = 5  # twice the same, and two others
-        masks[:, 2, 50:60, 2:40] = masks[:, 3, 2:40, 50:60] = 5
+        masks[:, :2, 2:40, 2:20] = 5  # twice the same, and two others
+        masks[:, 2, 2:40, 22:30] = masks[:, 3, 2:40, 34:40] = 5
         classes = torch.zeros(b, 4, len(model.class_names))
         return SpdaSamOutput(masks, classes, torch.tensor([[0.9, 0.8, 0.7, 0.01]] * b), torch.zeros(b, 4, 4))
 
@@ -198,20 +198,8 @@ def test_the_command_writes_the_numbers_and_the_report(
     command = f"--data {data} --split val --checkpoint {checkpoint} --depth {depth} --limit 2 --device cpu"
     main([*command.split(), "--json", str(tmp_path / "out" / "val.json"), "--report", str(tmp_path / "a" / "report")])
     metrics = json.loads((tmp_path / "out" / "val.json").read_text())
-    required = (
-        "n_images",
-        "mask_ap",
-        "mask_ap50",
-        "mask_ap75",
-        "mask_ap_agnostic",
-        "box_ap",
-        "mask_ar100",
-        "mask_olrp",
-        "laece",
-        "calibration_error",
-        "doubles",
-        "per_class",
-    )
+    required = ("n_images", "mask_ap", "mask_ap50", "mask_ap75", "mask_ap_agnostic", "box_ap", "per_class")
+    required += ("mask_ar100", "mask_olrp", "laece", "calibration_error", "doubles")
     assert set(required) <= set(metrics)
     assert metrics["n_images"] == 2
     assert 0 <= metrics["mask_ap"] <= 100
