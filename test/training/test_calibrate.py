@@ -18,8 +18,10 @@ from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import load_checkpoint, save_checkpoint
 from spda_sam_core.weights.files import file_sha256
-from training.calibrate import calibrate, main
+from training.calibrate import Detections, calibrate, fit, held_out, main
 from training.data.dataset import CocoRgbdDataset
+from training.measuring.fit_calibration import fit_platt
+from training.measuring.matching import Matches, together
 
 PICTURES = 31  # the colour tells them apart, see `write_folder`
 SQUARES = [square(x, y, 30) for y in (5, 45, 85, 125, 165) for x in (5, 45, 85, 125, 165, 205, 245, 285)]
@@ -57,6 +59,32 @@ def test_scores_come_true_on_pictures_that_were_not_fitted(cautious: tuple[CocoR
         anode = np.array([0])
         calibrated = Calibration.from_dict(entries["calibration"])(SAYS(np.array([chance]), anode), anode)
         assert calibrated == pytest.approx(chance, abs=0.06)
+
+
+def detections(seed: int, n: int, says: Calibration, image_id: int) -> Detections:
+    """Of one class in one picture: each true with a chance that is raised to its score by `says`."""
+    rng = np.random.default_rng(seed)
+    chance, ids = rng.random(n), np.zeros(n, np.int64)
+    iou = (rng.random(n) < chance).astype(np.float64)
+    matches = Matches(says(chance, ids).astype(np.float64), ids, ids + image_id, iou, np.array([n]), ("anode",))
+    return Detections(matches, matches)
+
+
+def test_all_depth_modes_are_fitted_together() -> None:
+    low, high = detections(0, 500, Calibration((1.0,), (-2.0,)), 0), detections(1, 500, Calibration((1.0,), (2.0,)), 0)
+    raw, true = (np.concatenate([getattr(each.strict, name) for each in (low, high)]) for name in ("scores", "true"))
+    found = fit([low, high])
+    assert (found.slopes[0], found.offsets[0]) == pytest.approx(fit_platt(raw, true.astype(np.float64)))
+
+
+def test_held_out_means_measured_on_pictures_that_were_not_fitted() -> None:
+    # even pictures say too little and odd ones too much: what is learned on one half is wrong for the other
+    even, odd = (detections(k, 1000, Calibration((1.0,), (offset,)), k) for k, offset in enumerate((-1.5, 1.5)))
+    both = Detections(*(together(pair) for pair in zip(even, odd, strict=True)))
+    before, after = held_out({"none": both})["none"]
+    assert before.error == pytest.approx(np.mean([each.quality(UNCALIBRATED).error for each in (even, odd)]))
+    assert after.error > before.error + 0.1
+    assert even.quality(fit([even])).error < 0.05
 
 
 def test_thresholds_are_those_of_calibrated_scores(cautious: tuple[CocoRgbdDataset, Oracle]) -> None:

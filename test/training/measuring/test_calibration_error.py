@@ -36,6 +36,12 @@ def test_scores_below_a_twentieth_do_not_count() -> None:
     assert mean_true_score(matches([0.049], [0.9])) is None
 
 
+def test_bins_are_a_twentieth_wide_and_those_of_laece_a_twenty_fifth() -> None:
+    # apart in bins of 0.05 but not of 0.1; apart in bins of 0.04 but not of 0.05
+    assert calibration_error(matches([0.91, 0.97], [0.9, 0.0])) == pytest.approx((0.09 + 0.97) / 2)
+    assert laece(matches([0.83, 0.845], [0.9, 0.0])) == pytest.approx((0.07 + 0.845) / 2)
+
+
 def test_bins_hold_their_lower_edge_and_the_last_its_upper_one() -> None:
     bins = reliability(np.array([0.0, 0.25, 0.5, 1.0]), np.array([1.0, 0.0, 1.0, 0.0]), bins=4)
     assert bins.counts.tolist() == [1, 1, 1, 1]
