@@ -18,7 +18,7 @@ from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import load_checkpoint
 from training.data.dataset import open_split
-from training.evaluate import evaluate
+from training.measuring.measure import evaluate
 
 Variant = tuple[str, int]
 """Checkpoint and K."""

@@ -21,9 +21,11 @@ from tqdm import tqdm
 from spda_sam_core.preprocess import Letterbox, prepare
 from spda_sam_core.results.instances import Instances
 from training.data.dataset import CocoRgbdDataset
-from training.evaluate import SCORE_THRESHOLD, coco_results
 from training.measuring.coco_metrics import coco_metrics
+from training.measuring.predict import coco_results
 
+SCORE_THRESHOLD = 0.001
+"""From here up its 300 proposals of each class go through its NMS."""
 SAMPLED_BOXES = 128
 """Boxes per picture that the heads learn from. torchvision's 512, meant for 800-pixel pictures, make a step 1.9 times
 as long on a CPU; half of our pictures have 6 instances or fewer, none more than 13."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.mask_rcnn import MaskRcnn, evaluate_mask_rcnn
+from benchmarks.mask_rcnn import SCORE_THRESHOLD, MaskRcnn, evaluate_mask_rcnn
 from benchmarks.mask_rcnn_training import MaskRcnnTrainer, TimedRun, train_mask_rcnn
 from benchmarks.peers_setup import Peer, Setup, check_minutes, load_setup, planned_steps
 from benchmarks.timing import median_ms
@@ -25,9 +25,9 @@ from spda_sam_core.results.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam, check_device
 from spda_sam_core.weights.files import write_safetensors, write_whole
 from training.data.dataset import CocoRgbdDataset, Sample, open_split
-from training.evaluate import SCORE_THRESHOLD, evaluate
 from training.learning.run_files import current_commit
 from training.learning.train_config import TrainConfig, load_train_config, write_model
+from training.measuring.measure import evaluate
 from training.train import Trainer, train
 
 Splits = Mapping[str, CocoRgbdDataset]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spda_sam_core.depth.normalisation import NormalisedDepth, normalise_depth, normalise_inverse_depth
 from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.preprocess import Letterbox, check_depth, check_rgb, prepare
+from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.results.postprocess import postprocess
 from spda_sam_core.weights.checkpoint import load_checkpoint
@@ -53,14 +54,21 @@ class SpdaSam:
         network: put into evaluation mode here; runs on the device that it is on.
         depth_estimator: stands in where no depth is given; None: there is none beside the network.
         checkpoint_sha256: hash of the network's file, empty where it has none.
+        calibration: what makes scores of raw ones.
     """
 
     def __init__(
-        self, network: SpdaSamNetwork, *, depth_estimator: EstimatesDepth | None = None, checkpoint_sha256: str = ""
+        self,
+        network: SpdaSamNetwork,
+        *,
+        depth_estimator: EstimatesDepth | None = None,
+        checkpoint_sha256: str = "",
+        calibration: Calibration = UNCALIBRATED,
     ) -> None:
         self.network = network.eval()
         self.depth_estimator = depth_estimator
         self.checkpoint_sha256 = checkpoint_sha256
+        self.calibration = calibration
 
     @classmethod
     def from_pretrained(
@@ -91,7 +99,7 @@ class SpdaSam:
             from spda_sam_core.depth.estimators import DepthEstimator
 
             estimator = DepthEstimator.from_pretrained(depth_estimator, device)
-        return cls(network, depth_estimator=estimator, checkpoint_sha256=info.sha256)
+        return cls(network, depth_estimator=estimator, checkpoint_sha256=info.sha256, calibration=info.calibration)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -202,6 +210,7 @@ class SpdaSam:
                 letterbox=Letterbox(rgb.shape[0], rgb.shape[1], self.input_size),
                 class_names=self.class_names,
                 score_threshold=score_threshold,
+                calibration=self.calibration,
             )
             for i, rgb in enumerate(images)
         ]

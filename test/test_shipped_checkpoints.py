@@ -12,7 +12,7 @@ from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import load_checkpoint
 from spda_sam_core.weights.files import file_sha256
 from training.data.dataset import open_split
-from training.evaluate import evaluate
+from training.measuring.measure import evaluate
 from training.world.frame import render_image
 from training.world.scene import CLASS_NAMES
 

@@ -20,9 +20,9 @@ from spda_sam_core.spda_sam import SpdaSam, check_device
 from spda_sam_core.weights.files import write_whole
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import CocoRgbdDataset, open_split
-from training.evaluate import evaluate
 from training.learning.train_config import ANY_CLASS, TrainConfig, load_train_config, write_model
 from training.learning.trainer import Trainer
+from training.measuring.measure import evaluate
 from training.train import train
 
 
@@ -114,7 +114,7 @@ def run(
         workers: processes that prepare batches.
 
     Returns:
-        What `training.evaluate.evaluate` gives, and `parameters`, `training_seconds`.
+        What `training.measuring.measure.evaluate` gives, and `parameters`, `training_seconds`.
     """
     result = folder / "result.json"
     if result.exists():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spda_sam_core.preprocess import Letterbox
+from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
 from spda_sam_core.results.instances import Instances, boxes_of_masks
 
 DUPLICATE_IOU = 0.8
@@ -23,12 +24,13 @@ def postprocess(
     letterbox: Letterbox,
     class_names: tuple[str, ...],
     score_threshold: float,
+    calibration: Calibration = UNCALIBRATED,
 ) -> Instances:
     """Score the K candidates of one image, drop the weak, the empty and the doubles, paste the rest.
 
-    The score is the best class probability times the predicted mask IoU. Mask logits are enlarged to the
-    network's input, the padding is cut off, and the rest is brought to the size of the image, all bilinearly;
-    positive logits are the mask. The boxes are those of the masks.
+    Scores are those of `score_candidates`. Mask logits are enlarged to the network's input, the padding is cut off,
+    and the rest is brought to the size of the image, all bilinearly; positive logits are the mask. The boxes are
+    those of the masks.
 
     Args:
         mask_logits: (K, h, w) float32, at a fraction of the network's input size.
@@ -36,7 +38,8 @@ def postprocess(
         predicted_iou: (K,) float32; clipped to [0, 1].
         letterbox: how the image was put into the network's input.
         class_names: the C classes.
-        score_threshold: the lowest score to keep; weaker candidates are never pasted.
+        score_threshold: the lowest score to keep, calibrated; weaker candidates are never pasted.
+        calibration: what makes the score of the raw one.
 
     Returns:
         The instances, best first. Candidates with a score that is not a number are dropped.
@@ -50,11 +53,11 @@ def postprocess(
             f"class_logits {class_logits.shape} and predicted_iou {predicted_iou.shape} do not fit {k} masks "
             f"and {len(class_names)} classes: expected {(k, len(class_names))} and {(k,)}"
         )
-    scores, class_ids = _scores(class_logits, predicted_iou)
+    scores, class_ids = score_candidates(class_logits, predicted_iou, calibration)
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= score_threshold]  # NaN is never above
     low_res = mask_logits[order]
-    kept = _without_duplicates(_inside(low_res, letterbox) > 0)
+    kept = _without_duplicates(inside_letterbox(low_res, letterbox) > 0)
     order, low_res = order[kept], low_res[kept]
 
     masks = _paste(low_res, letterbox)
@@ -65,16 +68,29 @@ def postprocess(
     return Instances(masks, boxes_xyxy, scores[order], class_ids[order], class_names)
 
 
-def _scores(
-    class_logits: NDArray[np.float32], predicted_iou: NDArray[np.float32]
+def score_candidates(
+    class_logits: NDArray[np.float32], predicted_iou: NDArray[np.float32], calibration: Calibration = UNCALIBRATED
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Score and class of each candidate."""
+    """Score and class of each candidate.
+
+    The raw score is the root of the best class probability times the predicted mask IoU: the root weighs the mask
+    more than the class, and ranks better than the plain product (docs/benchmarks.md).
+
+    Args:
+        class_logits: (K, C) float32, before the sigmoid.
+        predicted_iou: (K,) float32; clipped to [0, 1].
+        calibration: what makes the score of the raw one.
+
+    Returns:
+        (K,) float32 in [0, 1], not a number where an input is none, and (K,) int64.
+    """
     class_ids = class_logits.argmax(axis=1).astype(np.int64)
     best = np.clip(class_logits.max(axis=1).astype(np.float32), -80, 80)  # exp stays finite in float32
-    return np.clip(predicted_iou, 0, 1).astype(np.float32) / (1 + np.exp(-best)), class_ids
+    raw = np.sqrt(1 / (1 + np.exp(-best))) * np.clip(predicted_iou, 0, 1)
+    return calibration(raw, class_ids), class_ids
 
 
-def _inside(mask_logits: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:
+def inside_letterbox(mask_logits: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:
     """The part of (N, h, w) logits that shows the image, without the padding."""
     height, width = (
         math.ceil(n * side / box.size) for n, side in zip(box.resized_hw, mask_logits.shape[1:], strict=True)

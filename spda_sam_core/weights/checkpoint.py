@@ -22,9 +22,16 @@ from torch import Tensor
 
 from spda_sam_core.config import ModelConfig
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.settings import settings_from
 from spda_sam_core.weights.download import find_weights
-from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header, write_safetensors
+from spda_sam_core.weights.files import (
+    CheckpointError,
+    file_sha256,
+    read_header,
+    write_header_entries,
+    write_safetensors,
+)
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 
 FORMAT = "spda_sam/2"
@@ -43,6 +50,7 @@ class CheckpointInfo:
         sha256: hash of the whole file, hexadecimal.
         config: the model's configuration; its `preset` and `class_names` are those of the checkpoint.
         base: the pretrained base, None where the checkpoint needs none.
+        calibration: of its scores, fitted by `training/calibrate.py`; no change where it was not.
         metadata: all other header entries.
     """
 
@@ -50,6 +58,7 @@ class CheckpointInfo:
     sha256: str
     config: ModelConfig
     base: Base | None
+    calibration: Calibration
     metadata: dict[str, Any]
 
 
@@ -70,9 +79,7 @@ def save_checkpoint(
         ValueError: a metadata key that the format itself uses.
     """
     path = Path(path)
-    taken = sorted(set(metadata) & set(_RESERVED))
-    if taken:
-        raise ValueError(f"metadata keys {taken} are written by save_checkpoint itself: rename them")
+    _refuse_reserved(metadata)
     header = {key: json.dumps(value) for key, value in metadata.items()}
     header["format"] = FORMAT
     header["preset"] = model.config.preset
@@ -82,6 +89,21 @@ def save_checkpoint(
     assert (base is not None) == model.config.pretrained
     weights = {name: _to_disk(name, tensor, path) for name, tensor in trained_state(model).items()}
     write_safetensors(path, weights, header)
+
+
+def update_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Add or replace metadata of a checkpoint; its weights stay as they are, byte for byte.
+
+    Args:
+        path: a file that `save_checkpoint` wrote.
+        metadata: as there.
+
+    Raises:
+        CheckpointError: the file cannot be read or is damaged.
+        ValueError: a metadata key that the format itself uses.
+    """
+    _refuse_reserved(metadata)
+    write_header_entries(path, {key: json.dumps(value) for key, value in metadata.items()})
 
 
 def load_checkpoint(
@@ -119,6 +141,8 @@ def load_checkpoint(
         config = settings_from(ModelConfig, json.loads(header["config"]), "model configuration")
         base = Base(**json.loads(header["base"])) if config.pretrained else None
         metadata = {key: json.loads(text) for key, text in header.items() if key not in _RESERVED}
+        calibration = Calibration.from_dict(metadata.get("calibration", {}))
+        calibration.check_classes(len(config.class_names))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: its header cannot be used ({error}): it was written by another version of this "
@@ -136,7 +160,13 @@ def load_checkpoint(
             "it was written by another version of this software; train again or use that version"
         ) from error
     model.to(device).eval()
-    return model, CheckpointInfo(path, file_sha256(path), config, base, metadata)
+    return model, CheckpointInfo(path, file_sha256(path), config, base, calibration, metadata)
+
+
+def _refuse_reserved(metadata: Mapping[str, Any]) -> None:
+    taken = sorted(set(metadata) & set(_RESERVED))
+    if taken:
+        raise ValueError(f"metadata keys {taken} are written by save_checkpoint itself: rename them")
 
 
 def _load_same_base(model: SpdaSamNetwork, base: Base, path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +98,23 @@ def read_header(path: Path) -> dict[str, str]:
     if size < needed:
         raise CheckpointError(_truncated(path, size, needed))
     return dict(header.get("__metadata__", {}))
+
+
+def write_header_entries(path: Path, entries: Mapping[str, str]) -> None:
+    """Add or replace text entries of a safetensors file. Its weights keep every byte; the file changes whole or not.
+
+    Raises:
+        CheckpointError: as `read_header`.
+    """
+    read_header(path)  # refuses what is damaged
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header["__metadata__"] = {**header.get("__metadata__", {}), **entries}
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)  # weights begin at a multiple of eight bytes, as safetensors writes them
+        with appears_whole(path) as temporary, temporary.open("wb") as new:
+            new.write(len(text).to_bytes(8, "little") + text)
+            shutil.copyfileobj(file, new)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

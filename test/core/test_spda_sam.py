@@ -13,6 +13,7 @@ from spda_sam_core.config import load_model_config
 from spda_sam_core.depth.normalisation import normalise_depth, normalise_inverse_depth
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.preprocess import Letterbox, prepare
+from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.results.postprocess import postprocess
 from spda_sam_core.spda_sam import Prediction, SpdaSam, check_device
 from spda_sam_core.weights.checkpoint import save_checkpoint
@@ -70,6 +71,14 @@ def test_prediction_is_the_three_steps_in_a_row(network: SpdaSamNetwork, model: 
     np.testing.assert_array_equal(result.masks, expected.masks)
     np.testing.assert_array_equal(result.scores, expected.scores)
     assert (result.height, result.width) == (120, 160)
+
+
+def test_scores_go_through_the_calibration_and_nothing_else_changes(network: SpdaSamNetwork, model: SpdaSam) -> None:
+    calibration = Calibration((2.0,), (0.5,))
+    raw = model.predict(picture(), sensor(), score_threshold=0.0)
+    result = SpdaSam(network, calibration=calibration).predict(picture(), sensor(), score_threshold=0.0)
+    np.testing.assert_array_equal(result.scores, calibration(raw.scores, raw.class_ids))
+    np.testing.assert_array_equal(result.masks, raw.masks)
 
 
 def test_the_threshold_holds(model: SpdaSam) -> None:

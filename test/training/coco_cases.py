@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pycocotools.coco import COCO
 
+from spda_sam_core.results.calibration import UNCALIBRATED
 from spda_sam_core.results.instances import Instances, boxes_of_masks
 from spda_sam_core.spda_sam import Prediction
 from training.data.dataset import CocoRgbdDataset
@@ -73,16 +74,16 @@ A_LOWER = A.copy()
 A_LOWER[10:33] = False
 
 
-def random_case(seed: int) -> tuple[list[list[Labelled]], list[list[Found]]]:
+def random_case(seed: int, n_labels: int = 5, n_found: int = 7) -> tuple[list[list[Labelled]], list[list[Found]]]:
     """Labels and results of six pictures, small, medium and large."""
     rng = np.random.default_rng(seed)
     truth: list[list[Labelled]] = []
     found: list[list[Found]] = []
     for _ in range(6):
-        masks = [square(*rng.integers(0, (200, 120)).tolist(), int(rng.integers(20, 110))) for _ in range(5)]
+        masks = [square(*rng.integers(0, (200, 120)).tolist(), int(rng.integers(20, 110))) for _ in range(n_labels)]
         truth.append([(m, int(rng.integers(3))) for m in masks])
-        scores = np.sort(rng.random(7))[::-1].tolist()
-        shaky = [np.roll(masks[int(rng.integers(5))], rng.integers(-12, 12, 2), (0, 1)) for _ in scores]
+        scores = np.sort(rng.random(n_found))[::-1].tolist()
+        shaky = [np.roll(masks[int(rng.integers(n_labels))], rng.integers(-12, 12, 2), (0, 1)) for _ in scores]
         found.append([(m, int(rng.integers(3)), s) for m, s in zip(shaky, scores, strict=True)])
     return truth, found
 
@@ -110,6 +111,7 @@ class Oracle:
     class_names = NAMES
     checkpoint_sha256 = "abc"
     network = torch.nn.Linear(1, 1)
+    calibration = UNCALIBRATED
 
     def __init__(self, found: list[list[Found]]) -> None:
         self.found = found

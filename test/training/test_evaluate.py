@@ -8,17 +8,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from coco_cases import SIZE, A, B, C, Oracle, write_folder
 
 from spda_sam_core.config import load_model_config
-from spda_sam_core.network.network import build_network
+from spda_sam_core.network.network import SpdaSamOutput, build_network
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import save_checkpoint
 from spda_sam_core.weights.files import file_sha256
 from training.data.coco_file import annotation_of_mask
 from training.data.dataset import CocoRgbdDataset
 from training.data.pictures import DepthImages
-from training.evaluate import evaluate, main, predict
+from training.evaluate import main
+from training.measuring.measure import evaluate, measure_predicted
+from training.measuring.predict import predict
 from training.world.frame import render_image
 from training.world.scene import CLASS_NAMES
 
@@ -122,9 +125,32 @@ def test_numbers_do_not_depend_on_batch_size_and_workers(rendered_pictures: Coco
     model = SpdaSam.from_pretrained("tiny", depth_estimator=None)
     one = evaluate(model, rendered_pictures, batch_size=1, workers=1)
     several = evaluate(model, rendered_pictures, batch_size=3, workers=3)
+    assert several["doubles"] == pytest.approx(one["doubles"], abs=0.02)
     assert one["mask_ap"] > 10
     for key in ("mask_ap", "mask_ap50", "mask_ap_agnostic", "box_ap", "box_ap_agnostic50"):
         assert several[key] == pytest.approx(one[key], abs=0.2), key
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_doubles_are_counted_among_all_that_the_network_decodes(
+    rendered_pictures: CocoRgbdDataset, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SpdaSam(build_network(load_model_config("tiny")))
+
+    def forward(image: torch.Tensor, *_: torch.Tensor) -> SpdaSamOutput:
+        b = len(image)
+        masks = torch.full((b, 4, 96, 96), -5.0)
+        masks[:, :2, 2:40, 2:20] = 5  # twice the same, and two others
+        masks[:, 2, 2:40, 22:30] = masks[:, 3, 2:40, 34:40] = 5
+        classes = torch.zeros(b, 4, len(model.class_names))
+        return SpdaSamOutput(masks, classes, torch.tensor([[0.9, 0.8, 0.7, 0.01]] * b), torch.zeros(b, 4, 4))
+
+    monkeypatch.setattr(model.network, "forward", forward)
+    predicted = predict(model, rendered_pictures, "none", batch_size=batch_size)
+    assert predicted.doubles == (5, 15)  # in each of five pictures; the fourth candidate scores too little
+    assert measure_predicted(rendered_pictures, predicted).metrics["doubles"] == pytest.approx(1 / 3)
+    assert min(result["score"] for result in predicted.results) < 0.01  # the weakest is a result all the same
+    assert evaluate(model, rendered_pictures, "none")["doubles"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2), (20, 4)])
@@ -132,7 +158,7 @@ def test_results_come_picture_by_picture_whoever_is_first(tmp_path: Path, batch_
     found = [[(A, i % 3, 0.9)] for i in range(10)]
     oracle = Oracle(found)
     dataset = write_folder(tmp_path, [[] for _ in found])
-    results, _ = predict(oracle, dataset, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
+    results, _, _ = predict(oracle, dataset, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
     assert [(r["image_id"], r["category_id"]) for r in results] == [(i, 10 * (i % 3 + 1)) for i in range(10)]
     assert oracle.batch_sizes == [batch_size] * (10 // batch_size) + [10 % batch_size] * (10 % batch_size > 0)
 
@@ -173,6 +199,7 @@ def test_the_command_writes_the_numbers_and_the_report(
     main([*command.split(), "--json", str(tmp_path / "out" / "val.json"), "--report", str(tmp_path / "a" / "report")])
     metrics = json.loads((tmp_path / "out" / "val.json").read_text())
     required = ("n_images", "mask_ap", "mask_ap50", "mask_ap75", "mask_ap_agnostic", "box_ap", "per_class")
+    required += ("mask_ar100", "mask_olrp", "laece", "calibration_error", "doubles")
     assert set(required) <= set(metrics)
     assert metrics["n_images"] == 2
     assert 0 <= metrics["mask_ap"] <= 100

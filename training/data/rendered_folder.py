@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -181,6 +182,22 @@ def write_split(config: RenderedConfig, split: str, *, limit: int | None = None,
             bar.update()
     _write_annotations(folder, count, size)
     return folder
+
+
+def digest_of_split(folder: Path) -> str:
+    """SHA-256, hexadecimal, of what `write_split` wrote: its pictures in order, their depth in order, the labels.
+
+    The same as of `cat rgb/*.png depth/*.png annotations.json` in its folder, if that holds no more than the split.
+
+    Raises:
+        FileNotFoundError: a file that the labels name is missing.
+    """
+    labels = folder / "annotations.json"
+    names = [image["file_name"] for image in json.loads(labels.read_text(encoding="utf-8"))["images"]]
+    digest = hashlib.sha256()
+    for path in [*(folder / kind / name for kind in ("rgb", "depth") for name in names), labels]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _write_annotations(folder: Path, count: int, size_hw: tuple[int, int]) -> None:

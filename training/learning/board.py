@@ -48,7 +48,7 @@ class Board:
         """Curves `val/<name>` of every average precision, and `val_class/<class>` of each class's mask AP.
 
         Args:
-            metrics: what `training.evaluate.evaluate` gives.
+            metrics: what `training.measuring.measure.evaluate` gives.
             step: step after which it was measured.
         """
         for name, value in average_precisions(metrics).items():

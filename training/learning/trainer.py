@@ -24,7 +24,6 @@ from spda_sam_core.weights.files import read_header
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 from training.data.batches import Batch, TrainingBatches
 from training.data.dataset import CocoRgbdDataset
-from training.evaluate import evaluate
 from training.learning.distributed import gather, is_first, process_count, share_of_batch
 from training.learning.fine_tune import take_fitting_weights
 from training.learning.global_batch_norm import normalise_over_processes
@@ -36,6 +35,7 @@ from training.learning.precision import keep_depthwise_float32, precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
 from training.learning.train_config import TrainConfig
+from training.measuring.measure import evaluate
 
 
 class Trainer:
@@ -203,7 +203,7 @@ class Trainer:
             yield SpdaSam(self.model)
 
     def validate(self) -> dict[str, Any]:
-        """Metrics of `training.evaluate` of the averaged model on the validation pictures.
+        """Metrics of `training.measuring.measure.evaluate` of the averaged model on the validation pictures.
 
         It sees the depth of the data if there is any.
         """

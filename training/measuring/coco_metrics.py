@@ -16,6 +16,9 @@ FREE_CLASS = "object"
 """The one class of the rendered world that is not of LIACI."""
 DRAWN_SCORE = 0.3
 """The node's default: what scores less is neither drawn nor counted in the quality of a picture."""
+RESULT_LIMITS = (1, 10, 100)
+"""So many results of a picture and a class count: all of these for average recall, the last for precision."""
+MAX_RESULTS = RESULT_LIMITS[-1]
 
 
 class CocoRuns(NamedTuple):
@@ -45,8 +48,10 @@ def coco_metrics(coco: COCO, results: Sequence[dict[str, Any]], image_ids: Seque
     Returns:
         n_images; for mask and box: `mask_ap` (mean over IoU 0.5 to 0.95), `mask_ap50`, `mask_ap75`,
         `mask_ap_small`, `mask_ap_medium`, `mask_ap_large`, `mask_ap_agnostic` and `mask_ap_agnostic50` (all
-        classes as one), `box_ap` and so on; `mask_ap_liaci` (mean over the classes but `object`); and
-        `per_class`: name to mask_ap, mask_ap50, box_ap and n_instances.
+        classes as one), average recall with the best 1, 10 and 100 results of a picture and a class `mask_ar1`,
+        `mask_ar10`, `mask_ar100` and with the best 100 of a picture `mask_ar100_agnostic`; `box_ap` and so on;
+        `mask_ap_liaci` (mean over the classes but `object`); and `per_class`: name to mask_ap, mask_ap50, box_ap and
+        n_instances.
     """
     return metrics_of_runs(run_cocoeval(coco, results, image_ids))
 
@@ -55,7 +60,7 @@ def run_cocoeval(coco: COCO, results: Sequence[dict[str, Any]], image_ids: Seque
     """Run COCOeval for masks and boxes, by class and with all classes as one; arguments as of `coco_metrics`."""
     # pycocotools prints its progress
     with contextlib.redirect_stdout(io.StringIO()):
-        mask, box = _load_results(coco, results, "bbox"), _load_results(coco, results, "segmentation")
+        mask, box = load_results(coco, results, "segm"), load_results(coco, results, "bbox")
         return CocoRuns(
             _run(coco, mask, image_ids, "segm"),
             _run(coco, box, image_ids, "bbox"),
@@ -77,6 +82,8 @@ def metrics_of_runs(runs: CocoRuns) -> dict[str, Any]:
             f"{name}_ap_large": _mean(run, area="large"),
             f"{name}_ap_agnostic": _mean(merged),
             f"{name}_ap_agnostic50": _mean(merged, iou=0.5),
+            **{f"{name}_ar{limit}": _mean_recall(run, limit) for limit in RESULT_LIMITS},
+            f"{name}_ar{MAX_RESULTS}_agnostic": _mean_recall(merged, MAX_RESULTS),
         }
     coco = runs.mask.cocoGt
     counts = _count_instances(coco, runs.mask.params.imgIds)
@@ -143,7 +150,7 @@ def _run(
 ) -> COCOeval:
     run = COCOeval(coco, results, kind)
     run.params.imgIds = list(image_ids)
-    run.params.maxDets = [100]  # of COCO's 1, 10 and 100: average precision reads the last only
+    run.params.maxDets = list(RESULT_LIMITS)
     if not by_class:
         run.params.useCats = 0
         run.params.areaRng, run.params.areaRngLbl = run.params.areaRng[:1], run.params.areaRngLbl[:1]
@@ -152,7 +159,9 @@ def _run(
     return run
 
 
-def _load_results(coco: COCO, results: Sequence[dict[str, Any]], left_out: str) -> COCO:
+def load_results(coco: COCO, results: Sequence[dict[str, Any]], kind: Literal["segm", "bbox"]) -> COCO:
+    """COCO results, none included, as COCOeval takes them; their size is that of the mask ("segm") or the box."""
+    left_out = {"segm": "bbox", "bbox": "segmentation"}[kind]
     # with a box present pycocotools would take its area for the area of a mask, and shift the sizes
     own = [{key: value for key, value in result.items() if key != left_out} for result in results]
     if own:
@@ -177,6 +186,14 @@ def _mean(run: COCOeval, *, iou: float | None = None, area: str = "all", categor
         precision = precision[:, :, category]
     precision = precision[precision > -1]
     return float(precision.mean() * 100) if precision.size else None
+
+
+def _mean_recall(run: COCOeval, limit: int) -> float | None:
+    """Mean over IoU thresholds and classes of the recall with the best `limit` results, in per cent."""
+    # (IoU, category, area, detections per image)
+    recall: NDArray[np.float64] = run.eval["recall"][:, :, 0, RESULT_LIMITS.index(limit)]
+    recall = recall[recall > -1]
+    return float(recall.mean() * 100) if recall.size else None
 
 
 def _count_instances(coco: COCO, image_ids: Sequence[int]) -> dict[int, int]:

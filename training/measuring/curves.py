@@ -1,4 +1,4 @@
-"""Precision-recall curves as a figure."""
+"""Precision over recall, and truth over score, as figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from training.measuring.calibration_error import LOWEST_SCORE, reliability
 from training.measuring.coco_metrics import CocoRuns, precision_curves
+from training.measuring.matching import Matches
 
 AGNOSTIC_IOUS = (0.5, 0.75, 0.9)
 CLASS_IOU = 0.5
@@ -37,6 +39,30 @@ def draw_curves(runs: CocoRuns) -> Figure:
     for axes in (left, right):
         if axes.lines:
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, title="AP in %")
+    return figure
+
+
+def draw_reliability(matches: Matches) -> Figure:
+    """The share of detections that is true over their score, and below it how many there are; a point is a bin.
+
+    Args:
+        matches: at mask IoU 0.5; detections from score 0.05 up are shown.
+    """
+    figure = Figure(figsize=(6, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    seen = matches.chosen(matches.scores >= LOWEST_SCORE)
+    bins = reliability(seen.scores, seen.true.astype(np.float64))
+    top.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="scores that say what they mean")
+    error = "none scores so much" if bins.error is None else f"calibration error {bins.error:.3f}"
+    top.plot(bins.score, bins.target, marker="o", label=error)
+    top.set(title=f"masks from score {LOWEST_SCORE} up", ylabel="share true at IoU 0.5", xlim=(0, 1), ylim=(0, 1.02))
+    top.legend(loc="upper left")
+    width = 1 / len(bins.counts)
+    bottom.bar(np.arange(len(bins.counts)) * width, bins.counts, width=width, align="edge", edgecolor="white")
+    bottom.set(xlabel="score", ylabel="detections")
+    for axes in (top, bottom):
+        axes.grid(alpha=0.3)
     return figure
 
 

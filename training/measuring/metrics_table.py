@@ -1,4 +1,4 @@
-"""What `coco_metrics` gives as Markdown tables, aligned so that a terminal shows them too."""
+"""What `training.measuring.measure` gives as Markdown tables, aligned so that a terminal shows them too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from training.measuring.coco_metrics import FREE_CLASS
 
-COLUMNS = {
+PRECISION = {
     "AP": "ap",
     "AP50": "ap50",
     "AP75": "ap75",
@@ -16,30 +16,57 @@ COLUMNS = {
     "large": "ap_large",
     "agnostic AP": "ap_agnostic",
     "agnostic AP50": "ap_agnostic50",
+    "AR1": "ar1",
+    "AR10": "ar10",
+    "AR100": "ar100",
+    "agnostic AR100": "ar100_agnostic",
 }
 
 
 def overall_table(metrics: dict[str, Any]) -> str:
     """Masks and boxes, a line each; a dash where there is no label to find."""
-    rows = [["", *COLUMNS]]
+    rows = [["", *PRECISION]]
     for kind, title in (("mask", "masks"), ("box", "boxes")):
-        rows.append([title, *(_cell(metrics[f"{kind}_{key}"]) for key in COLUMNS.values())])
+        rows.append([title, *(_cell(metrics[f"{kind}_{key}"]) for key in PRECISION.values())])
+    return _aligned(rows)
+
+
+LRP = {
+    "oLRP, %": "mask_olrp",
+    "localisation, %": "mask_olrp_localisation",
+    "FP, %": "mask_olrp_false_positive",
+    "FN, %": "mask_olrp_false_negative",
+}
+SHARES = {
+    "calibration error": "calibration_error",
+    "LaECE": "laece",
+    "mean score of true": "true_score",
+    "doubles": "doubles",
+}
+
+
+def score_table(metrics: dict[str, Any]) -> str:
+    """LRP errors of masks in per cent, calibration errors and the share of doubles in 0..1, a line each."""
+    rows = [["what scores are worth", "masks"]]
+    rows += [[title, _cell(metrics[key])] for title, key in LRP.items()]
+    rows += [[title, _cell(metrics[key], digits=3)] for title, key in SHARES.items()]
     return _aligned(rows)
 
 
 def class_table(metrics: dict[str, Any]) -> str:
     """A line for each class; a dash where there is no label to find."""
-    rows = [["class", "labels", "mask AP", "mask AP50", "box AP"]]
+    rows = [["class", "labels", "mask AP", "mask AP50", "box AP", "oLRP", "threshold"]]
     for name, of_class in metrics["per_class"].items():
-        values = (_cell(of_class[key]) for key in ("mask_ap", "mask_ap50", "box_ap"))
-        rows.append([name, str(of_class["n_instances"]), *values])
+        values = (_cell(of_class[key]) for key in ("mask_ap", "mask_ap50", "box_ap", "mask_olrp"))
+        threshold = _cell(of_class["lrp_optimal_threshold"], digits=2)
+        rows.append([name, str(of_class["n_instances"]), *values, threshold])
     if FREE_CLASS in metrics["per_class"] and len(metrics["per_class"]) > 1:
-        rows.append([f"mean without {FREE_CLASS}", "", _cell(metrics["mask_ap_liaci"]), "", ""])
+        rows.append([f"mean without {FREE_CLASS}", "", _cell(metrics["mask_ap_liaci"]), "", "", "", ""])
     return _aligned(rows)
 
 
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _cell(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

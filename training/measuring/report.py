@@ -17,9 +17,10 @@ from spda_sam_core.results.draw import contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances, boxes_of_masks
 from spda_sam_core.weights.files import write_whole
 from training.data.dataset import CocoRgbdDataset
-from training.measuring.coco_metrics import DRAWN_SCORE, CocoRuns, picture_quality
-from training.measuring.curves import draw_curves
-from training.measuring.metrics_table import class_table, overall_table
+from training.measuring.coco_metrics import DRAWN_SCORE, picture_quality
+from training.measuring.curves import draw_curves, draw_reliability
+from training.measuring.measure import Measured
+from training.measuring.metrics_table import class_table, overall_table, score_table
 
 N_PICTURES = 8
 CELL_PX = 512
@@ -42,10 +43,9 @@ def write_report(
     folder: Path,
     dataset: CocoRgbdDataset,
     results: Sequence[dict[str, Any]],
-    runs: CocoRuns,
-    metrics: dict[str, Any],
+    measured: Measured,
 ) -> Path:
-    """Write report.md, metrics.json, results.json, labels.json, pr_curve.png, best.jpg and worst.jpg.
+    """Write report.md, metrics.json, results.json, labels.json, pr_curve.png, reliability.png, best.jpg and worst.jpg.
 
     Galleries are left out where no picture has anything to find and nothing was found. Each file appears whole or not
     at all, report.md last.
@@ -54,23 +54,25 @@ def write_report(
         folder: made if missing; files of an older report in it are replaced.
         dataset: the labelled pictures.
         results: COCO results of these pictures with mask (RLE), of each picture best first.
-        runs: what `run_cocoeval` gave for them.
-        metrics: what `metrics_of_runs` gave, the conditions of `training.evaluate.PredictedSet`, and checkpoint, data,
-            split, device and commit.
+        measured: what `training.measuring.measure.measure_predicted` gave for them, the metrics with checkpoint,
+            data, split, device and commit.
 
     Returns:
         The path of report.md.
     """
+    metrics = measured.metrics
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     # without the box: where there is one, pycocotools takes its area for that of the mask
     masks = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
     write_whole(folder / "results.json", json.dumps(masks).encode())
     write_whole(folder / "labels.json", json.dumps(_labels(dataset.coco, dataset.image_ids)).encode())
-    png = io.BytesIO()
-    draw_curves(runs).savefig(png, format="png", dpi=CURVES_DPI)
-    write_whole(folder / "pr_curve.png", png.getvalue())
-    quality = picture_quality(runs.mask, DRAWN_SCORE)
+    figures = {"pr_curve": draw_curves(measured.runs), "reliability": draw_reliability(measured.matches)}
+    for name, figure in figures.items():
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=CURVES_DPI)
+        write_whole(folder / f"{name}.png", png.getvalue())
+    quality = picture_quality(measured.runs.mask, DRAWN_SCORE)
     ranked = sorted(((image_id, q) for image_id, q in quality.items() if q is not None), key=lambda item: -item[1])
     galleries = {"best": ranked[:N_PICTURES], "worst": ranked[: -N_PICTURES - 1 : -1]} if ranked else {}
     found: dict[int, list[dict[str, Any]]] = {}
@@ -100,13 +102,27 @@ def _markdown(metrics: dict[str, Any], mean_quality: float | None, galleries: Se
         f"| commit | `{metrics['commit'] or 'none'}` |",
         "",
         "## Average precision",
-        "COCO's definition, in per cent; a dash: no label to find. Agnostic: all classes as one.",
+        "COCO's definition, in per cent; a dash: no label to find. Agnostic: all classes as one. Results are what the "
+        "node publishes: one class a mask.",
         "",
         overall_table(metrics),
         "",
         class_table(metrics),
         "",
+        "oLRP: the LRP error of masks (Oksuz et al., 2021) at the score threshold where it is least, in per cent; that "
+        "threshold stands beside it.",
+        "",
         "![Precision-recall curves](pr_curve.png)",
+        "",
+        "## Scores",
+        score_table(metrics),
+        "",
+        "oLRP and its parts are means over classes. Calibration error: distance of the score from the share of "
+        "detections that is true at mask IoU 0.5, over detections from 0.05 up; LaECE: from the IoU of the mask, class "
+        "by class. Doubles: share of the network's candidates from 0.05 up that overlap a better one by a mask IoU "
+        "above 0.8.",
+        "",
+        "![Reliability of the scores](reliability.png)",
         "",
         "## Best and worst pictures",
         f"Instances with a score of at least {DRAWN_SCORE}. The quality of a picture is its F-score, "

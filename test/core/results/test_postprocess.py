@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from spda_sam_core.preprocess import Letterbox
+from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.results.postprocess import postprocess
 
@@ -19,6 +21,11 @@ SQUARE = Letterbox(96, 96, 96)
 
 def logit(probability: float) -> float:
     return float(np.log(probability / (1 - probability)))
+
+
+def raw(probability: float, iou: float = 1.0) -> float:
+    """The score of the definition, before calibration."""
+    return math.sqrt(probability) * iou
 
 
 def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
@@ -38,9 +45,10 @@ def run(masks: list[np.ndarray], classes: list[list[float]], iou: list[float], *
 LEFT, RIGHT = rectangle(2, 2, 8, 8), rectangle(14, 14, 20, 22)
 
 
-def test_score_is_class_probability_times_predicted_iou_and_orders_the_result() -> None:
-    result = run([LEFT, RIGHT], [[0.5, 0.1, 0.2], [0.3, 0.9, 0.2]], [0.8, 0.75])
-    assert result.scores.tolist() == pytest.approx([0.9 * 0.75, 0.5 * 0.8])
+def test_score_is_the_root_of_the_class_probability_times_predicted_iou_and_orders_the_result() -> None:
+    # by the plain product the first would be better: 0.4 > 0.36
+    result = run([LEFT, RIGHT], [[0.8, 0.1, 0.2], [0.3, 0.4, 0.2]], [0.5, 0.9])
+    assert result.scores.tolist() == pytest.approx([math.sqrt(0.4) * 0.9, math.sqrt(0.8) * 0.5])
     assert result.class_ids.tolist() == [1, 0]
     assert result.masks[0, 70, 68]  # the second candidate, enlarged four times
     assert result.masks[1, 20, 20]
@@ -48,13 +56,37 @@ def test_score_is_class_probability_times_predicted_iou_and_orders_the_result() 
 
 def test_predicted_iou_outside_0_to_1_is_clipped() -> None:
     result = run([LEFT, RIGHT], [[0.5, 0.1, 0.1], [0.6, 0.1, 0.1]], [1.7, -0.4])
-    assert result.scores.tolist() == pytest.approx([0.5, 0.0])
+    assert result.scores.tolist() == pytest.approx([raw(0.5), 0.0])
+
+
+def test_the_published_score_is_the_calibrated_one_and_the_threshold_is_one_of_it() -> None:
+    masks, classes, iou = [LEFT, RIGHT], [[0.81, 0.1, 0.1], [0.25, 0.1, 0.1]], [0.8, 1.0]
+    double = Calibration((2.0,), (math.log(3),))
+    # raw 0.72 and 0.5; odds are squared, then three times as high
+    odds = [3 * (r / (1 - r)) ** 2 for r in (0.72, 0.5)]
+    expected = [o / (1 + o) for o in odds]
+    assert run(masks, classes, iou, calibration=double).scores.tolist() == pytest.approx(expected)
+    assert len(run(masks, classes, iou, calibration=double, score_threshold=expected[1] + 0.01)) == 1
+
+
+def test_the_map_is_that_of_the_class_of_a_candidate_and_can_change_the_order() -> None:
+    maps = Calibration((1.0, 1.0, 1.0), (math.log(1 / 36), 0.0, 0.0))
+    result = run([LEFT, RIGHT], [[0.81, 0.1, 0.1], [0.1, 0.25, 0.1]], [1.0, 1.0], calibration=maps)
+    assert result.class_ids.tolist() == [1, 0]
+    assert result.scores.tolist() == pytest.approx([0.5, 0.2])  # odds of 0.9 are 9, a 36th of them 1 to 4
+
+
+def test_a_score_that_is_no_number_is_dropped_calibrated_or_not() -> None:
+    for calibration in (Calibration(), Calibration((1.5,), (0.3,))):
+        result = run([LEFT, RIGHT], [[0.9, 0.1, 0.1]] * 2, [float("nan"), 0.5], calibration=calibration)
+        assert result.masks[0, 70, 68]  # the second
+        assert len(result) == 1
 
 
 def test_threshold_keeps_equal_scores() -> None:
     masks, classes = [LEFT, RIGHT], [[0.5, 0.1, 0.1], [0.25, 0.1, 0.1]]
-    assert len(run(masks, classes, [1, 1], score_threshold=0.25)) == 2
-    assert len(run(masks, classes, [1, 1], score_threshold=0.26)) == 1
+    assert len(run(masks, classes, [1, 1], score_threshold=0.5)) == 2
+    assert len(run(masks, classes, [1, 1], score_threshold=0.51)) == 1
     assert len(run(masks, classes, [1, 1], score_threshold=0.9)) == 0
 
 
@@ -88,20 +120,20 @@ def test_no_candidate_gives_an_empty_result_of_the_image_size() -> None:
 
 def test_empty_masks_are_dropped() -> None:
     result = run([np.full((24, 24), -1, np.float32), LEFT], [[0.9, 0.1, 0.1]] * 2, [0.9, 0.5])
-    assert result.scores.tolist() == pytest.approx([0.45])
+    assert result.scores.tolist() == pytest.approx([raw(0.9, 0.5)])
 
 
 def test_masks_that_lie_in_the_padding_only_are_dropped() -> None:
     wide = Letterbox(40, 96, 96)  # rows 10..23 of the logits are padding
     result = run([RIGHT, LEFT], [[0.9, 0.1, 0.1]] * 2, [0.9, 0.5], letterbox=wide)
-    assert result.scores.tolist() == pytest.approx([0.45])
+    assert result.scores.tolist() == pytest.approx([raw(0.9, 0.5)])
 
 
 def test_of_duplicates_the_better_one_stays_whatever_the_class() -> None:
     almost = rectangle(2, 2, 8, 8)
     almost[2, 2] = -5  # IoU 35/36
     result = run([LEFT, almost, RIGHT], [[0.6, 0.1, 0.1], [0.1, 0.7, 0.1], [0.2, 0.1, 0.1]], [1, 1, 1])
-    assert result.scores.tolist() == pytest.approx([0.7, 0.2])
+    assert result.scores.tolist() == pytest.approx([raw(0.7), raw(0.2)])
     assert result.class_ids.tolist() == [1, 0]
 
 
@@ -110,7 +142,7 @@ def test_what_a_mask_does_in_the_padding_does_not_hide_a_duplicate() -> None:
     spilt = LEFT.copy()
     spilt[10:] = 5
     result = run([LEFT, spilt], [[0.6, 0.1, 0.1], [0.5, 0.1, 0.1]], [1, 1], letterbox=wide)
-    assert result.scores.tolist() == pytest.approx([0.6])
+    assert result.scores.tolist() == pytest.approx([raw(0.6)])
 
 
 def test_overlap_below_the_limit_is_no_duplicate() -> None:
@@ -121,7 +153,7 @@ def test_overlap_below_the_limit_is_no_duplicate() -> None:
 def test_a_dropped_duplicate_drops_nothing_itself() -> None:
     row = [rectangle(0, 0, x, 10) for x in (20, 17, 14)]  # neighbours: IoU 0.85 and 0.82; ends: 0.7
     result = run(row, [[p, 0.1, 0.1] for p in (0.9, 0.8, 0.7)], [1, 1, 1])
-    assert result.scores.tolist() == pytest.approx([0.9, 0.7])
+    assert result.scores.tolist() == pytest.approx([raw(0.9), raw(0.7)])
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (96, 96), (123, 457), (50, 40)])

@@ -14,7 +14,8 @@ from safetensors import safe_open
 
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
-from spda_sam_core.weights.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
+from spda_sam_core.weights.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, update_metadata
 from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header
 
 METADATA = {"commit": "12345678", "metrics": {"mask_ap": 41.5}, "data": "seed 1", "steps": 3}
@@ -222,3 +223,46 @@ def test_a_name_with_a_dot_or_slash_is_a_path(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     Path("tiny").write_bytes(b"")
     assert find_checkpoint("./tiny") == Path("tiny")
+
+
+def weight_bytes(path: Path) -> bytes:
+    content = path.read_bytes()
+    return content[8 + int.from_bytes(content[:8], "little") :]
+
+
+def test_metadata_can_be_added_to_a_file_whose_weights_keep_every_byte(original: Path, file: Path) -> None:
+    update_metadata(file, {"calibration": {"slopes": [2.0], "offsets": [-0.5]}, "data": "sea, 3 °C"})
+    assert weight_bytes(file) == weight_bytes(original)
+    assert file.stat().st_size % 8 == original.stat().st_size % 8
+    _, info = load_checkpoint(file)
+    assert info.metadata == {**METADATA, "calibration": {"slopes": [2.0], "offsets": [-0.5]}, "data": "sea, 3 °C"}
+    assert info.calibration == Calibration((2.0,), (-0.5,))
+    assert load_checkpoint(original)[1].calibration == UNCALIBRATED
+    with pytest.raises(ValueError, match=r"metadata keys \['config'\] are written by save_checkpoint itself"):
+        update_metadata(file, {"config": {}})
+
+
+def test_a_change_of_metadata_that_is_interrupted_leaves_the_old_file(
+    original: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(OSError, match="no space left"):
+        update_metadata(file, {"data": "seed 3"})
+    assert file.read_bytes() == original.read_bytes()
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_truncated_file_gets_no_metadata(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(CheckpointError, match="truncated"):
+        update_metadata(file, {"data": "seed 3"})
+
+
+def test_a_calibration_that_cannot_be_is_refused_with_the_file(file: Path) -> None:
+    for slopes, fault in (([-1.0], "slope must be above 0"), ([1.0] * 3, "maps for 3 classes, but there are 11")):
+        update_metadata(file, {"calibration": {"slopes": slopes, "offsets": [0.0] * len(slopes)}})
+        with pytest.raises(CheckpointError, match=rf"model\.safetensors: its header cannot be used .*{fault}"):
+            load_checkpoint(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from training.data import rendered_folder
-from training.data.rendered_folder import RenderedConfig, Split, depth_to_png, load_rendered_config, write_split
+from training.data.rendered_folder import (RenderedConfig, Split, depth_to_png, digest_of_split, load_rendered_config, write_split)
 from training.world.frame import RenderedFrame, Survey, render_image
 from training.world.jerlov import WATERS
 from training.world.scene import CLASS_NAMES
@@ -193,3 +194,16 @@ def test_shipped_waters_show_the_same_hulls() -> None:
     config = load_rendered_config(Path(__file__).parents[3] / "config" / "data" / "rendered_water.yaml")
     assert {name: split.water for name, split in config.splits.items()} == {name: name for name in WATERS}
     assert len({(split.seed, split.n_images, split.world) for split in config.splits.values()}) == 1
+
+
+def test_the_digest_is_that_of_all_files_in_order_and_sees_a_single_byte(config: RenderedConfig) -> None:
+    folder = write_split(config, "train", workers=1)
+    files = [*sorted((folder / "rgb").iterdir()), *sorted((folder / "depth").iterdir()), folder / "annotations.json"]
+    assert len(files) == 11
+    digest = digest_of_split(folder)
+    assert digest == hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    for path in (files[3], files[7], files[-1]):
+        content = path.read_bytes()
+        path.write_bytes(content + b" ")
+        assert digest_of_split(folder) != digest
+        path.write_bytes(content)

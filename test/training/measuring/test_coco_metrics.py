@@ -98,7 +98,7 @@ def test_per_class_and_the_mean_without_object() -> None:
 
 
 def plain_cocoeval(coco: COCO, results: list[dict[str, Any]], kind: str) -> list[float | None]:
-    """AP, AP50, AP75, small, medium, large, in per cent."""
+    """COCOeval's own twelve figures, in per cent: AP, AP50, AP75, by size; AR with 1, 10, 100 results, by size."""
     other = {"segm": "bbox", "bbox": "segmentation"}[kind]
     own = [{key: value for key, value in result.items() if key != other} for result in results]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -106,7 +106,7 @@ def plain_cocoeval(coco: COCO, results: list[dict[str, Any]], kind: str) -> list
         run.evaluate()
         run.accumulate()
         run.summarize()
-    return [None if value == -1 else 100 * value for value in run.stats[:6]]
+    return [None if value == -1 else 100 * value for value in run.stats]
 
 
 ONE_LOOSE = ([[(A, 0), (B, 0)]], [[(C, 0, 0.9), (A_LOWER, 0, 0.8)]])
@@ -124,28 +124,52 @@ def test_a_loose_mask_a_false_alarm_and_a_miss_give_the_ap_of_the_definition() -
     assert metrics["mask_ap_medium"] is None
 
 
+CROWDED = [random_case(seed, n_labels=40, n_found=150) for seed in range(1)]
+"""More than 10 results of a class in a picture count, and more than 100 of all classes are there."""
+
+
 @pytest.mark.parametrize(("kind", "name"), [("segm", "mask"), ("bbox", "box")])
-@pytest.mark.parametrize("case", [ONE_LOOSE, *(random_case(seed) for seed in range(3))])
+@pytest.mark.parametrize("case", [ONE_LOOSE, *(random_case(seed) for seed in range(3)), *CROWDED])
 def test_all_values_are_those_of_pycocotools(case: tuple[Any, Any], kind: str, name: str) -> None:
     truth, found = case
     coco, results = labels(truth), results_of(found)
     coco.dataset["annotations"][-1]["iscrowd"] = 1
-    expected = plain_cocoeval(coco, results, kind)
+    expected = plain_cocoeval(coco, results, kind)[:9]
     metrics = coco_metrics(coco, results, range(len(truth)))
-    keys = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+    keys = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
     assert [metrics[f"{name}_{key}"] for key in keys] == pytest.approx(expected, abs=1e-9)
     assert 0 < expected[0] < 100
 
 
+def test_in_the_crowded_case_results_beyond_the_tenth_are_worth_something() -> None:
+    truth, found = CROWDED[0]
+    few = [[result for result in one if sum(r[1] == result[1] and r[2] > result[2] for r in one) < 10] for one in found]
+    assert measure(truth, few)["mask_ap"] < 0.8 * measure(truth, found)["mask_ap"]
+    metrics = measure(truth, found)
+    assert metrics["mask_ar1"] < metrics["mask_ar10"] < metrics["mask_ar100"]
+
+
+def test_in_a_crowd_region_nothing_is_right_and_nothing_is_wrong() -> None:
+    coco = labels([[(A, 0), (B, 0)]])
+    coco.dataset["annotations"][1]["iscrowd"] = 1
+    inside = B.copy()
+    inside[60:] = False  # two results in the region, one of them all of it
+    metrics = coco_metrics(coco, results_of([[(B, 0, 0.9), (inside, 0, 0.8), (A, 0, 0.7)]]), [0])
+    for key in ("mask_ap", "mask_ap_agnostic", "mask_ar100", "mask_ar100_agnostic", "box_ap"):
+        assert metrics[key] == pytest.approx(100), key
+    assert metrics["per_class"]["anode"]["n_instances"] == 1
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_agnostic_equals_labels_and_results_with_their_classes_merged(seed: int) -> None:
-    truth, found = random_case(seed)
+    truth, found = random_case(seed, n_labels=20, n_found=30)
     plain = measure(truth, found)
     merged = measure([[(m, 0) for m, _ in one] for one in truth], [[(m, 0, s) for m, _, s in one] for one in found])
     assert 0 < plain["mask_ap_agnostic"] < 100
     assert plain["mask_ap_agnostic"] == pytest.approx(merged["mask_ap"], abs=1e-9)
     assert plain["mask_ap_agnostic50"] == pytest.approx(merged["mask_ap50"], abs=1e-9)
     assert plain["box_ap_agnostic"] == pytest.approx(merged["box_ap"], abs=1e-9)
+    assert plain["mask_ar100_agnostic"] == pytest.approx(merged["mask_ar100"], abs=1e-9)
 
 
 def test_the_curve_of_one_loose_mask_after_a_false_alarm() -> None:

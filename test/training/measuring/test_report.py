@@ -15,8 +15,9 @@ import pytest
 from coco_cases import A_LOWER, SIZE, A, B, Found, Labelled, random_case, results_of, write_folder
 
 from training.data.dataset import CocoRgbdDataset
-from training.measuring.coco_metrics import metrics_of_runs, run_cocoeval
-from training.measuring.curves import draw_curves
+from training.measuring.coco_metrics import run_cocoeval
+from training.measuring.curves import draw_curves, draw_reliability
+from training.measuring.measure import Measured, measure
 from training.measuring.report import write_report
 
 CONDITIONS = {
@@ -29,7 +30,14 @@ CONDITIONS = {
     "split": "test_e",
     "device": "cuda:1",
     "commit": "fedc9876",
+    "doubles": 0.125,
 }
+
+
+def measured(dataset: CocoRgbdDataset, results: list[dict[str, Any]]) -> Measured:
+    """What the command measures and knows."""
+    found = measure(dataset.coco, results, dataset.image_ids)
+    return found._replace(metrics={**found.metrics, **CONDITIONS})
 
 
 def report(root: Path, truth: list[list[Labelled]], found: list[list[Found]]) -> tuple[Path, dict[str, Any]]:
@@ -37,10 +45,9 @@ def report(root: Path, truth: list[list[Labelled]], found: list[list[Found]]) ->
     root.mkdir(exist_ok=True)
     dataset = write_folder(root, truth)
     results = [{**result, "category_id": 10 * result["category_id"]} for result in results_of(found)]
-    runs = run_cocoeval(dataset.coco, results, dataset.image_ids)
-    metrics = {**metrics_of_runs(runs), **CONDITIONS}
-    assert write_report(root / "report", dataset, results, runs, metrics) == root / "report" / "report.md"
-    return root / "report", metrics
+    found_well = measured(dataset, results)
+    assert write_report(root / "report", dataset, results, found_well) == root / "report" / "report.md"
+    return root / "report", found_well.metrics
 
 
 @pytest.mark.parametrize(("kind", "name", "n_equal"), [("segm", "mask", 6), ("bbox", "box", 3)])
@@ -64,8 +71,7 @@ def test_a_polygon_becomes_a_label_that_pycocotools_reads(tmp_path: Path) -> Non
     dataset = write_folder(tmp_path, truth)
     dataset.coco.dataset["annotations"][0]["segmentation"] = [[10, 10, 110, 10, 110, 110, 10, 110]]
     results = [{**result, "category_id": 10} for result in results_of(found)]
-    runs = run_cocoeval(dataset.coco, results, dataset.image_ids)
-    write_report(tmp_path / "report", dataset, results, runs, {**metrics_of_runs(runs), **CONDITIONS})
+    write_report(tmp_path / "report", dataset, results, measured(dataset, results))
     (label,) = json.loads((tmp_path / "report" / "labels.json").read_text())["annotations"]
     (result,) = json.loads((tmp_path / "report" / "results.json").read_text())
     assert label["segmentation"] == result["segmentation"]
@@ -74,8 +80,7 @@ def test_a_polygon_becomes_a_label_that_pycocotools_reads(tmp_path: Path) -> Non
 def test_with_a_limit_the_written_labels_are_those_of_the_pictures_that_counted(tmp_path: Path) -> None:
     write_folder(tmp_path, [[(A, 0)], [(B, 1)], [(A, 2)]])
     dataset = CocoRgbdDataset(tmp_path, tmp_path / "annotations.json", limit=2)
-    runs = run_cocoeval(dataset.coco, [], dataset.image_ids)
-    write_report(tmp_path / "report", dataset, [], runs, {**metrics_of_runs(runs), **CONDITIONS})
+    write_report(tmp_path / "report", dataset, [], measured(dataset, []))
     labels = json.loads((tmp_path / "report" / "labels.json").read_text())
     assert [image["id"] for image in labels["images"]] == [0, 1]
     assert [label["image_id"] for label in labels["annotations"]] == [0, 1]
@@ -92,12 +97,19 @@ def test_the_report_says_what_was_measured_and_how_good_it_was(tmp_path: Path) -
     masks = dict(zip(rows[""], rows["masks"], strict=True))
     for title, key in (("AP", "ap"), ("AP75", "ap75"), ("large", "ap_large"), ("agnostic AP50", "ap_agnostic50")):
         assert masks[title] == f"{metrics[f'mask_{key}']:.1f}"
+    scores = dict(re.findall(r"^\| (\S.*?) *\| +([\d.]+) \|$", text, re.MULTILINE))
+    assert scores["calibration error"] == f"{metrics['calibration_error']:.3f}"
+    assert scores["LaECE"] == f"{metrics['laece']:.3f}"
+    assert scores["oLRP, %"] == f"{metrics['mask_olrp']:.1f}"
+    assert scores["doubles"] == "0.125"
     hull = dict(zip(rows["class"], rows["hull"], strict=True))
     of_hull = metrics["per_class"]["hull"]
     assert hull["labels"] == str(of_hull["n_instances"])
     assert hull["box AP"] == f"{of_hull['box_ap']:.1f}"
+    assert hull["oLRP"] == f"{of_hull['mask_olrp']:.1f}"
+    assert hull["threshold"] == f"{of_hull['lrp_optimal_threshold']:.2f}"
     shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert shown == ["pr_curve.png", "best.jpg", "worst.jpg"]
+    assert shown == ["pr_curve.png", "reliability.png", "best.jpg", "worst.jpg"]
     assert all(cv2.imread(str(folder / name)) is not None for name in shown)
 
 
@@ -138,7 +150,7 @@ def test_nothing_to_find_gives_dashes_and_no_galleries(tmp_path: Path) -> None:
     assert re.search(r"anode +\| +0( \| +-){3}", text)
     assert not re.search(r"none|nan", text, re.IGNORECASE)
     assert ".jpg" not in text
-    assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".json", ".md", ".png"]
+    assert sorted(p.suffix for p in folder.iterdir()) == [".json", ".json", ".json", ".md", ".png", ".png"]
 
 
 def test_the_curves_are_those_of_the_table_and_carry_its_ap(tmp_path: Path) -> None:
@@ -151,6 +163,24 @@ def test_the_curves_are_those_of_the_table_and_carry_its_ap(tmp_path: Path) -> N
     recall, precision = left.get_lines()[0].get_data()
     np.testing.assert_allclose(recall, np.linspace(0, 1, 101))
     np.testing.assert_allclose(precision, [1.0] * 51 + [0.0] * 50)
+
+
+def test_the_reliability_diagram_shows_the_share_that_is_true_in_each_bin(tmp_path: Path) -> None:
+    # from 0.9 up two of three are true, at 0.3 none; what scores 0.04 is not shown
+    truth: list[list[Labelled]] = [[(A, 0)], [(A, 0)], [(A, 0)]]
+    found = [[(A, 0, 0.94), (B, 1, 0.3)], [(A, 0, 0.92)], [(B, 0, 0.91), (B, 0, 0.04)]]
+    dataset = write_folder(tmp_path, truth)
+    results = [{**result, "category_id": 10 * result["category_id"]} for result in results_of(found)]
+    top, bottom = draw_reliability(measured(dataset, results).matches).axes
+    ideal, shown = top.get_lines()
+    np.testing.assert_allclose(ideal.get_data(), [[0, 1], [0, 1]])
+    some = np.isfinite(shown.get_ydata())
+    np.testing.assert_allclose(shown.get_xdata()[some], [0.3, (0.94 + 0.92 + 0.91) / 3], rtol=1e-6)
+    np.testing.assert_allclose(shown.get_ydata()[some], [0, 2 / 3])
+    heights = {round(bar.get_x(), 2): bar.get_height() for bar in bottom.patches if bar.get_height()}
+    assert heights == {0.3: 1, 0.9: 3}
+    error = (0.3 + 3 * (2.77 / 3 - 2 / 3)) / 4
+    assert f"calibration error {error:.3f}" in [text.get_text() for text in top.get_legend().get_texts()]
 
 
 def test_of_many_classes_the_best_and_the_worst_are_named(tmp_path: Path) -> None:
