@@ -17,7 +17,8 @@ import torch
 import yaml
 
 from spda_sam_core.config import check_keys, load_model_config, model_config_from_dict, refuse_unknown_keys
-from spda_sam_core.spda_sam import SpdaSam, check_device
+from spda_sam_core.runtimes.torch_runtime import check_device
+from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_whole
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import CocoRgbdDataset, open_split

@@ -112,7 +112,7 @@ def predict(
     """
     _check(model, dataset, depth_mode, depth_holes)
     if batch_size is None:
-        batch_size = 1 if next(model.network.parameters()).device.type == "cpu" else GPU_BATCH_SIZE
+        batch_size = 1 if model.runtime.device == "cpu" else GPU_BATCH_SIZE
     if batch_size < 1 or workers < 1:
         raise ValueError(f"batch_size {batch_size} and workers {workers} must be at least 1")
     read = partial(_read, dataset, depth_mode, depth_holes)
@@ -155,8 +155,8 @@ def _check(model: SpdaSam, dataset: CocoRgbdDataset, depth_mode: DepthMode, dept
             f"the model's classes {model.class_names} are not those of the data {dataset.class_names}: "
             "evaluate on data with the same classes, in the same order"
         )
-    if depth_mode == "estimated" and model.depth_estimator is None:
-        raise ValueError("depth mode 'estimated' needs a depth estimator: load the model with one")
+    if depth_mode == "estimated" and not model.estimates_depth:
+        raise ValueError("depth mode 'estimated' needs a network that reads depth: this one does not")
     if not 0 <= depth_holes <= (1 if depth_mode == "true" else 0):
         raise ValueError(f"depth_holes {depth_holes} must lie in 0..1, and need depth mode 'true', not '{depth_mode}'")
 

@@ -33,10 +33,12 @@ class Pinhole:
         x0, y0 = (max(0, int(np.floor(v))) for v in box_xyxy[:2])
         x1, y1 = (int(np.ceil(v)) for v in box_xyxy[2:])
         z = depth_m[y0:y1, x0:x1]
-        rows, columns = np.nonzero(mask[y0:y1, x0:x1] & np.isfinite(z))
-        if not len(rows):
+        known = mask[y0:y1, x0:x1] & np.isfinite(z)
+        n = np.count_nonzero(known)
+        if not n:
             return None
-        depths = z[rows, columns].astype(np.float64)
-        x = (columns + x0 - self.cx) * depths / self.fx
-        y = (rows + y0 - self.cy) * depths / self.fy
-        return float(x.mean()), float(y.mean()), float(depths.mean())
+        depths = np.where(known, z, np.float32(0))
+        of_columns, of_rows = (depths.sum(axis=axis, dtype=np.float64) for axis in (0, 1))
+        x = (of_columns * (np.arange(x0, x0 + len(of_columns)) - self.cx)).sum() / self.fx
+        y = (of_rows * (np.arange(y0, y0 + len(of_rows)) - self.cy)).sum() / self.fy
+        return float(x / n), float(y / n), float(of_rows.sum() / n)

@@ -55,7 +55,7 @@ def test_a_limit_leaves_the_other_pictures_out_of_the_labels_too(folder: Path) -
 def test_depth_modes_decide_what_the_network_sees(folder: Path) -> None:
     for mode, with_depth, estimate in (("true", True, False), ("estimated", False, True), ("none", False, False)):
         oracle = Oracle(FOUND)
-        oracle.depth_estimator = object()
+        oracle.estimates_depth = True
         evaluate(oracle, open_folder(folder), mode)  # type: ignore[arg-type]
         assert [number for number, *_ in oracle.given] == [0, 1]
         for _, depth_m, relative, estimated in oracle.given:
@@ -81,7 +81,7 @@ def test_relative_depth_images_are_the_depth_of_the_data(folder: Path) -> None:
 
 def test_what_cannot_be_evaluated_is_refused(folder: Path) -> None:
     oracle = Oracle(FOUND)
-    with pytest.raises(ValueError, match="'estimated' needs a depth estimator"):
+    with pytest.raises(ValueError, match="'estimated' needs a network that reads depth"):
         evaluate(oracle, open_folder(folder), "estimated")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="depth mode 'both': choose one of true, estimated, none"):
         evaluate(oracle, open_folder(folder), "both")  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def rendered_pictures(tmp_path_factory: pytest.TempPathFactory) -> CocoRgbdDatas
 
 
 def test_numbers_do_not_depend_on_batch_size_and_workers(rendered_pictures: CocoRgbdDataset) -> None:
-    model = SpdaSam.from_pretrained("tiny", depth_estimator=None)
+    model = SpdaSam.from_pretrained("tiny")
     one = evaluate(model, rendered_pictures, batch_size=1, workers=1)
     several = evaluate(model, rendered_pictures, batch_size=3, workers=3)
     assert one["mask_ap"] > 10

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.runtimes.torch_runtime import TorchRuntime
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import save_checkpoint
 from spda_sam_core.weights.download import find_weights
@@ -178,7 +179,7 @@ class Trainer:
         """The averaged model, to predict with."""
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
         with autocast, self.average.inside(self.model):
-            yield SpdaSam(self.model)
+            yield SpdaSam(TorchRuntime(self.model))
 
     def validate(self) -> dict[str, Any]:
         """Metrics of `training.evaluate` of the averaged model on the validation pictures.
