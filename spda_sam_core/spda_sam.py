@@ -148,8 +148,8 @@ class SpdaSam:
 
         Args:
             rgb: (H, W, 3) uint8, R G B; of OpenCV's B G R take `bgr[..., ::-1]`.
-            depth_m: (H, W) float32 metres registered to the image; <= 0, NaN and inf are unknown. Without a
-                single known pixel it counts as missing.
+            depth_m: (H, W) float32 metres registered to the image; <= 0, NaN and inf are unknown. Where not a
+                single pixel of the network's input has known depth, it counts as missing.
             score_threshold: the lowest score to return, 0..1.
             estimate_depth: estimate missing depth, where `estimates_depth`; else the network sees none.
 
@@ -210,16 +210,16 @@ class SpdaSam:
         start = time.perf_counter()
         boxes = [Letterbox(rgb.shape[0], rgb.shape[1], self.input_size) for rgb in images]
         seen = [
-            self._depth(*each, size_hw=box.resized_hw, estimate=estimate_depth)
-            for *each, box in zip(images, given, relative, boxes, strict=True)
+            self._depth(rgb, depth_m, inverse, size_hw=box.resized_hw, estimate=estimate_depth)
+            for rgb, depth_m, inverse, box in zip(images, given, relative, boxes, strict=True)
         ]
         with_depth = time.perf_counter()
         inputs = [prepare(rgb, depth, self.input_size) for rgb, (depth, _) in zip(images, seen, strict=True)]
-        stacked = [np.concatenate(arrays) for arrays in zip(*inputs, strict=True)]  # (B, 3, S, S), (B, 1, S, S) twice
+        image, inverse_depth, depth_valid = (np.concatenate(arrays) for arrays in zip(*inputs, strict=True))
         # (B,): what shall be estimated and is not here is for the network to estimate
         missing = np.array([source == "estimated" and depth is None for depth, source in seen], np.float32)
         prepared = time.perf_counter()
-        output = self.runtime.run(*stacked, missing)
+        output = self.runtime.run(image, inverse_depth, depth_valid, missing)
         inferred = time.perf_counter()
         instances = [
             postprocess(

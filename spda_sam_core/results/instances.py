@@ -19,7 +19,7 @@ class Instances:
 
     Attributes:
         masks: (N, H, W) bool, at the size of the image.
-        boxes_xyxy: (N, 4) float32 pixels, half-open: x1 and y1 lie one past the last pixel.
+        boxes_xyxy: (N, 4) float32 pixels, half-open: x1 and y1 lie one past the last pixel. Each holds its mask.
         scores: (N,) float32 in [0, 1], descending.
         class_ids: (N,) int64, index into `class_names`.
         class_names: names of all classes of the model, found here or not.
@@ -125,9 +125,10 @@ class Instances:
     def to_label_image(self) -> NDArray[np.uint16]:
         """(H, W) uint16: 0 is no instance, k is instance k - 1; where masks overlap the higher score wins."""
         label = np.zeros((self.height, self.width), np.uint16)
-        boxes = boxes_of_masks(self.masks).astype(int).tolist()
+        starts = np.maximum(np.floor(self.boxes_xyxy[:, :2]), 0).astype(int).tolist()
+        stops = np.ceil(self.boxes_xyxy[:, 2:]).astype(int).tolist()
         for i in range(len(self) - 1, -1, -1):  # best last, so that it stays on top
-            x0, y0, x1, y1 = boxes[i]
+            (x0, y0), (x1, y1) = starts[i], stops[i]
             label[y0:y1, x0:x1][self.masks[i, y0:y1, x0:x1]] = i + 1
         return label
 
