@@ -53,7 +53,7 @@ def normalise_depth(depth_m: NDArray[np.floating], size_hw: tuple[int, int] | No
         depth_m: (H, W) floating point depth along the optical axis in metres (REP-118); values <= 0, NaN and
             inf are unknown.
         size_hw: height and width of the result; None: those of `depth_m`. A pixel of a smaller map is the mean of
-            the known inverse depths under it, and known if half of it is.
+            known inverse depths under it, and known if half of those looked at are.
 
     Returns:
         The map. Without a single known pixel `valid` is False everywhere.
@@ -103,9 +103,14 @@ def _check(depth: NDArray[np.floating], name: str, fix: str) -> None:
 
 
 def _thinned(depth: NDArray[np.floating], size_hw: tuple[int, int] | None) -> NDArray[np.float32]:
-    """Every n-th pixel, so many that a pixel of the result still is the mean of at least 1.5 x 1.5 of them."""
+    """The middle one of each n x n pixels, n odd and as large as leaves one for each pixel of the result.
+
+    As in training, where depth is taken from the nearest pixel: what the sensor says of a place matters, and to look
+    at all of a large map costs more than the rest of this module.
+    """
     if size_hw is not None:
-        step = max(1, int(min(depth.shape[0] / size_hw[0], depth.shape[1] / size_hw[1]) / 1.5))
+        factor = int(min(depth.shape[0] / size_hw[0], depth.shape[1] / size_hw[1]))
+        step = max(1, factor - 1 + factor % 2)
         depth = np.ascontiguousarray(depth[step // 2 :: step, step // 2 :: step])
     return depth.astype(np.float32, copy=False)
 
@@ -139,5 +144,6 @@ def _scale(
 def _sample(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Known values on an even grid: percentiles of all cost more than the rest of this module."""
     step = math.ceil(math.sqrt(values.size / _SAMPLES)) or 1
-    known = values[::step, ::step][valid[::step, ::step]]
+    grid = (slice(step // 2, None, step), slice(step // 2, None, step))
+    known = values[grid][valid[grid]]
     return known if known.size >= _ENOUGH_SAMPLES else values[valid]
