@@ -142,8 +142,9 @@ def _scale(
 
 
 def _sample(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Known values on an even grid: percentiles of all cost more than the rest of this module."""
-    step = math.ceil(math.sqrt(values.size / _SAMPLES)) or 1
-    grid = (slice(step // 2, None, step), slice(step // 2, None, step))
-    known = values[grid][valid[grid]]
+    """Known values of some pixels: percentiles of all cost more than the rest of this module."""
+    step = 1 + values.size // _SAMPLES
+    while math.gcd(step, values.shape[1]) > 1:  # so that every row and every column has its part
+        step += 1
+    known = values.reshape(-1)[::step][valid.reshape(-1)[::step]]
     return known if known.size >= _ENOUGH_SAMPLES else values[valid]

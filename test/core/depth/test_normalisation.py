@@ -138,12 +138,12 @@ def test_at_the_networks_size_it_is_what_the_whole_map_gives_when_shrunk(
     assert (result.valid == expected_known).mean() > 0.97
     both = result.valid & expected_known
     difference = np.abs(result.inverse_depth - expected)[both]
-    assert difference.mean() < 0.01
-    assert np.percentile(difference, 90) < 0.02
+    assert difference.mean() < 0.006
+    assert np.percentile(difference, 90) < 0.01
     assert (result.inverse_depth[~result.valid] == 0).all()
 
 
-@pytest.mark.parametrize("height", [720, 480, 1080, 2160, 288, 100])
+@pytest.mark.parametrize("height", [720, 480, 1080, 2160, 288])
 def test_shrinking_does_not_shift(height: int) -> None:
     """A ramp from far to near is as far from the one end of the picture as from the other."""
     ramp = np.repeat(np.linspace(0, 1, height, dtype=np.float32)[:, None], 300, axis=1)
