@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.timing import median_ms
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.runtimes.torch_runtime import TorchRuntime
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import load_checkpoint
 from training.data.dataset import open_split
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     print("| decoder | K | mask AP | class-agnostic AP | ms per picture | ratio |\n|---|---|---|---|---|---|")
     first = next(iter(milliseconds.values()))
     for (name, k), network in networks.items():
-        metrics = evaluate(SpdaSam(network), dataset, "true" if network.config.use_depth else "none")
+        metrics = evaluate(SpdaSam(TorchRuntime(network)), dataset, "true" if network.config.use_depth else "none")
         ms = milliseconds[name, k]
         ap, agnostic = metrics["mask_ap"], metrics["mask_ap_agnostic"]
         print(f"| {name} | {k} | {ap:.1f} | {agnostic:.1f} | {ms:.0f} | {ms / first:.2f} |", flush=True)

@@ -22,7 +22,9 @@ from benchmarks.peers_setup import Peer, Setup, check_minutes, load_setup, plann
 from benchmarks.timing import median_ms
 from spda_sam_core.config import load_model_config
 from spda_sam_core.results.instances import Instances
-from spda_sam_core.spda_sam import SpdaSam, check_device
+from spda_sam_core.runtimes.memory import keep_freed_memory
+from spda_sam_core.runtimes.torch_runtime import check_device
+from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_safetensors, write_whole
 from training.data.dataset import CocoRgbdDataset, Sample, open_split
 from training.learning.run_files import current_commit
@@ -97,8 +99,8 @@ def _run_spda_sam(
         trainer.resume()
     trained = SpdaSam.from_pretrained(train(trainer, workers=workers), device=str(device))
     return {
-        **evaluate(trained, splits["test"], "true" if trained.network.config.use_depth else "none"),
-        **_record(trained.network, trainer.step * config.batch_size, trainer.seconds),
+        **evaluate(trained, splits["test"], "true" if trained.runtime.info.reads_depth else "none"),
+        **_record(trainer.model, trainer.step * config.batch_size, trainer.seconds),
     }
 
 
@@ -148,7 +150,7 @@ def load_predictor(
         return lambda sample: mask_rcnn.predict(sample.rgb)
     (file,) = setup.folder(peer).glob("spda_sam_*.safetensors")
     model = SpdaSam.from_pretrained(file, device=str(device))
-    use_depth = model.network.config.use_depth
+    use_depth = model.runtime.info.reads_depth
     return lambda sample: model.predict(
         sample.rgb, sample.depth_m if use_depth else None, score_threshold=SCORE_THRESHOLD
     )
@@ -217,6 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: 1)")
     parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     setup = load_setup(options.config)

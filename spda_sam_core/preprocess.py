@@ -1,16 +1,15 @@
-"""From a camera image and its depth to the tensors of the network. Pure functions of arrays."""
+"""From a camera image and its depth to the input of the network. Pure functions of arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from spda_sam_core.depth.normalisation import NormalisedDepth
+from spda_sam_core.resize import resize
 
 IMAGE_MEAN: NDArray[np.float32] = np.array([123.675, 116.28, 103.53], np.float32)
 """Mean of ImageNet, R G B in 0..255, as SAM uses it."""
@@ -107,29 +106,38 @@ def check_depth(depth_m: NDArray[np.float32], size_hw: tuple[int, int]) -> None:
             f"depth_m is {kind}: expected a float32 array in metres; of uint16 millimetres (16UC1, REP-118) "
             "take depth.astype(np.float32) / 1000"
         )
-    _check_size(depth_m.shape, size_hw)
-
-
-def _check_size(depth_hw: tuple[int, ...], image_hw: tuple[int, ...]) -> None:
-    if depth_hw != image_hw:
+    if depth_m.shape != size_hw:
         raise ValueError(
-            f"depth has {depth_hw} pixels, the image {image_hw} (height, width): register "
+            f"depth has {depth_m.shape} pixels, the image {size_hw} (height, width): register "
             "depth to the image first (depth_image_proc/register)"
         )
 
 
-def prepare(rgb: NDArray[np.uint8], depth: NormalisedDepth | None, size: int) -> tuple[Tensor, Tensor, Tensor]:
+class Prepared(NamedTuple):
+    """The network's input for one image, zero in the padding.
+
+    Attributes:
+        image: (1, 3, S, S) float32, ImageNet mean and deviation taken out.
+        inverse_depth: (1, 1, S, S) float32 in [0, 1], 0 where unknown.
+        depth_valid: (1, 1, S, S) float32, 1 where depth is known, else 0.
+    """
+
+    image: NDArray[np.float32]
+    inverse_depth: NDArray[np.float32]
+    depth_valid: NDArray[np.float32]
+
+
+def prepare(rgb: NDArray[np.uint8], depth: NormalisedDepth | None, size: int) -> Prepared:
     """Letterbox an image and its depth and normalise the image.
 
     Args:
         rgb: (H, W, 3) uint8, R G B.
-        depth: normalised depth of the same size, or None where there is none.
+        depth: normalised depth of the size that the image has in the network's input, `Letterbox.resized_hw`; None
+            where there is none.
         size: side S of the network's input in pixels.
 
     Returns:
-        image (1, 3, S, S) float32 with ImageNet mean and deviation taken out, inverse_depth (1, 1, S, S)
-        float32 in [0, 1], depth_valid (1, 1, S, S) float32, 0 or 1. All are zero in the padding; the last two
-        are zero everywhere without depth. On the CPU.
+        The input; without depth its last two are zero everywhere.
 
     Raises:
         TypeError: `rgb` is not uint8.
@@ -137,30 +145,20 @@ def prepare(rgb: NDArray[np.uint8], depth: NormalisedDepth | None, size: int) ->
     """
     check_rgb(rgb)
     box = Letterbox(rgb.shape[0], rgb.shape[1], size)
-    small = _resize(rgb.astype(np.float32), box)
-    image = box.place((small - IMAGE_MEAN) / IMAGE_STD)
-    if depth is None:
-        nothing = torch.zeros(1, 1, size, size)
-        return _to_tensor(image), nothing, nothing.clone()
-    _check_size(depth.valid.shape, rgb.shape[:2])
-    # a network pixel takes the mean of the known depths under it, and is known if half of it is
-    share = _resize(depth.valid.astype(np.float32), box)
-    total = _resize(np.where(depth.valid, depth.inverse_depth, np.float32(0)), box)
-    valid = share >= 0.5
-    inverse = np.where(valid, np.clip(total / np.maximum(share, np.float32(0.5)), 0, 1), np.float32(0))
-    return _to_tensor(image), _to_tensor(box.place(inverse)), _to_tensor(box.place(valid.astype(np.float32)))
-
-
-def _resize(image: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:
-    """Resize (H, W[, C]) to `box.resized_hw`: area average to shrink (no aliasing), bilinear to enlarge."""
     height, width = box.resized_hw
-    shrinks = height < box.height or width < box.width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized: NDArray[np.float32] = cv2.resize(image, (width, height), interpolation=interpolation)
-    return resized
-
-
-def _to_tensor(image: NDArray[np.float32]) -> Tensor:
-    """(S, S) or (S, S, C) array to a (1, C, S, S) tensor."""
-    planes = image[None] if image.ndim == 2 else np.ascontiguousarray(image.transpose(2, 0, 1))
-    return torch.from_numpy(planes)[None]
+    small = resize(rgb, box.resized_hw)  # before it becomes float32: that is four times the memory
+    image = np.zeros((1, 3, size, size), np.float32)
+    for channel in range(3):
+        plane = image[0, channel, :height, :width]
+        np.subtract(small[..., channel], IMAGE_MEAN[channel], out=plane, dtype=np.float32)
+        plane /= IMAGE_STD[channel]
+    if depth is None:
+        nothing = np.zeros((1, 1, size, size), np.float32)
+        return Prepared(image, nothing, nothing)
+    if depth.valid.shape != box.resized_hw:
+        raise ValueError(
+            f"depth has {depth.valid.shape} pixels, the image in the network's input {box.resized_hw} (height, "
+            "width): normalise it to Letterbox.resized_hw"
+        )
+    inverse_depth, depth_valid = box.place(depth.inverse_depth), box.place(depth.valid.astype(np.float32))
+    return Prepared(image, inverse_depth[None, None], depth_valid[None, None])

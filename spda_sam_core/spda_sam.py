@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from spda_sam_core.depth.normalisation import NormalisedDepth, normalise_depth, normalise_inverse_depth
-from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.preprocess import Letterbox, check_depth, check_rgb, prepare
-from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
+from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.results.instances import Instances
-from spda_sam_core.results.postprocess import postprocess
-from spda_sam_core.weights.checkpoint import load_checkpoint
+from spda_sam_core.results.postprocess import inside_letterbox, postprocess
+from spda_sam_core.runtimes.runtime import Runtime
 
 DepthSource = Literal["sensor", "relative", "estimated", "none"]
 
@@ -36,39 +35,49 @@ class Prediction:
 
     Attributes:
         instances: masks, boxes, scores and classes at the size of the image.
-        depth: the depth that the network saw, at the size of the image; None where it saw none.
+        seen_depth: the depth that the network saw, without padding, at its own resolution or a quarter of it; None
+            where it saw none.
         depth_source: where that depth came from.
         stage_ms: milliseconds spent in "depth", "preprocess", "model" and "postprocess"; of a batch, its share.
     """
 
     instances: Instances
-    depth: NormalisedDepth | None
+    seen_depth: NormalisedDepth | None
     depth_source: DepthSource
     stage_ms: dict[str, float]
 
+    @property
+    def depth(self) -> NormalisedDepth | None:
+        """The depth that the network saw, enlarged to the size of the image at each call; None where it saw none."""
+        seen = self.seen_depth
+        if seen is None:
+            return None
+        # beside a hole, a mean would be a surface that is not there
+        interpolation = cv2.INTER_LINEAR if seen.valid.all() else cv2.INTER_NEAREST
+        size = (self.instances.width, self.instances.height)
+        inverse_depth, valid = (
+            cv2.resize(array, size, interpolation=interpolation)
+            for array in (seen.inverse_depth, seen.valid.view(np.uint8))
+        )
+        return NormalisedDepth(inverse_depth, valid.view(np.bool_))
+
 
 class SpdaSam:
-    """The network, its depth estimator, and the way from image to instances. One thread at a time.
+    """The network, a depth estimator, and the way from image to instances. One thread at a time.
 
     Args:
-        network: put into evaluation mode here; runs on the device that it is on.
-        depth_estimator: stands in where no depth is given; None: there is none beside the network.
-        checkpoint_sha256: hash of the network's file, empty where it has none.
-        calibration: what makes scores of raw ones.
+        runtime: runs the network.
+        depth_estimator: stands in where no depth is given; None: what the network itself estimates stands in.
+
+    Attributes:
+        runtime: as given.
+        calibration: what makes scores of raw ones; that of the network's checkpoint.
     """
 
-    def __init__(
-        self,
-        network: SpdaSamNetwork,
-        *,
-        depth_estimator: EstimatesDepth | None = None,
-        checkpoint_sha256: str = "",
-        calibration: Calibration = UNCALIBRATED,
-    ) -> None:
-        self.network = network.eval()
+    def __init__(self, runtime: Runtime, *, depth_estimator: EstimatesDepth | None = None) -> None:
+        self.runtime = runtime
         self.depth_estimator = depth_estimator
-        self.checkpoint_sha256 = checkpoint_sha256
-        self.calibration = calibration
+        self.calibration: Calibration = runtime.info.calibration
 
     @classmethod
     def from_pretrained(
@@ -78,43 +87,57 @@ class SpdaSam:
         device: str = "cpu",
         depth_estimator: str | None = None,
         preset: str | None = None,
+        num_threads: int = 0,
     ) -> SpdaSam:
-        """Load the network and its depth estimator.
+        """Load the network, to be run by PyTorch.
 
         Args:
             checkpoint: a file, or the preset of a shipped checkpoint.
-            device: "cpu", "cuda" or "cuda:<n>".
-            depth_estimator: what `DepthEstimator.from_pretrained` takes; None: no estimator beside the network.
+            device: "cpu", "cuda", "cuda:<n>", or "auto": CUDA where there is one.
+            depth_estimator: what `DepthEstimator.from_pretrained` takes; None: the network estimates for itself.
             preset: refuse a checkpoint of another preset.
+            num_threads: CPU threads of this process's PyTorch; 0 leaves it to PyTorch.
 
         Raises:
             CheckpointError: a file that is missing, damaged, or for something else.
             ValueError: a device that this machine or this build of torch does not have.
         """
-        target = check_device(device)
-        network, info = load_checkpoint(checkpoint, target, preset=preset)
+        # here, because another runtime does without torch, which costs seconds and memory
+        from spda_sam_core.runtimes.torch_runtime import TorchRuntime
+
+        runtime = TorchRuntime.load(checkpoint, device=device, preset=preset, num_threads=num_threads)
         estimator: EstimatesDepth | None = None
         if depth_estimator is not None:
-            # here, because it brings transformers along, which costs seconds
+            # here, because it brings transformers along
             from spda_sam_core.depth.estimators import DepthEstimator
 
-            estimator = DepthEstimator.from_pretrained(depth_estimator, device)
-        return cls(network, depth_estimator=estimator, checkpoint_sha256=info.sha256, calibration=info.calibration)
+            estimator = DepthEstimator.from_pretrained(depth_estimator, runtime.device)
+        return cls(runtime, depth_estimator=estimator)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, indexed by class id."""
-        return self.network.config.class_names
+        return self.runtime.info.class_names
 
     @property
     def input_size(self) -> int:
         """Side of the network's input in pixels."""
-        return self.network.config.input_size
+        return self.runtime.info.input_size
 
     @property
     def preset(self) -> str:
         """Name of the network's preset."""
-        return self.network.config.preset
+        return self.runtime.info.preset
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """Hash of the network's file, empty where it has none."""
+        return self.runtime.info.checkpoint_sha256
+
+    @property
+    def estimates_depth(self) -> bool:
+        """Whether missing depth can be estimated, by the network itself or beside it."""
+        return self.runtime.info.reads_depth
 
     def predict(
         self,
@@ -128,10 +151,10 @@ class SpdaSam:
 
         Args:
             rgb: (H, W, 3) uint8, R G B; of OpenCV's B G R take `bgr[..., ::-1]`.
-            depth_m: (H, W) float32 metres registered to the image; <= 0, NaN and inf are unknown. Without a
-                single known pixel it counts as missing.
+            depth_m: (H, W) float32 metres registered to the image; <= 0, NaN and inf are unknown. Where not a
+                single pixel of the network's input has known depth, it counts as missing.
             score_threshold: the lowest score to return, 0..1.
-            estimate_depth: estimate missing depth, if there is an estimator; else the network sees none.
+            estimate_depth: estimate missing depth, where `estimates_depth`; else the network sees none.
 
         Returns:
             The instances, best first.
@@ -143,7 +166,6 @@ class SpdaSam:
         found = self.predict_batch([rgb], [depth_m], score_threshold=score_threshold, estimate_depth=estimate_depth)
         return found[0].instances
 
-    @torch.inference_mode()
     def predict_batch(
         self,
         images: Sequence[NDArray[np.uint8]],
@@ -189,36 +211,41 @@ class SpdaSam:
         if not images:
             return []
         start = time.perf_counter()
-        seen = [self._depth(*each, estimate_depth) for each in zip(images, given, relative, strict=True)]
+        boxes = [Letterbox(rgb.shape[0], rgb.shape[1], self.input_size) for rgb in images]
+        seen = [
+            self._depth(rgb, depth_m, inverse, size_hw=box.resized_hw, estimate=estimate_depth)
+            for rgb, depth_m, inverse, box in zip(images, given, relative, boxes, strict=True)
+        ]
         with_depth = time.perf_counter()
         inputs = [prepare(rgb, depth, self.input_size) for rgb, (depth, _) in zip(images, seen, strict=True)]
-        stacked = [torch.cat(tensors) for tensors in zip(*inputs, strict=True)]  # (B, 3, S, S), (B, 1, S, S) twice
+        image, inverse_depth, depth_valid = (np.concatenate(arrays) for arrays in zip(*inputs, strict=True))
+        # (B,): what shall be estimated and is not here is for the network to estimate
+        missing = np.array([source == "estimated" and depth is None for depth, source in seen], np.float32)
         prepared = time.perf_counter()
-        device = next(self.network.parameters()).device
-        wanted = torch.tensor([float(estimate_depth and source == "none") for _, source in seen], device=device)
-        output = self.network(*(tensor.to(device) for tensor in stacked), wanted)
-        masks, classes, iou = (
-            tensor.float().cpu().numpy()  # waits for a GPU to finish
-            for tensor in (output.mask_logits, output.class_logits, output.predicted_iou)
-        )
+        output = self.runtime.run(image, inverse_depth, depth_valid, missing)
         inferred = time.perf_counter()
         instances = [
             postprocess(
-                masks[i],
-                classes[i],
-                iou[i],
-                letterbox=Letterbox(rgb.shape[0], rgb.shape[1], self.input_size),
+                output.mask_logits[i],
+                output.class_logits[i],
+                output.predicted_iou[i],
+                letterbox=box,
                 class_names=self.class_names,
                 score_threshold=score_threshold,
                 calibration=self.calibration,
             )
-            for i, rgb in enumerate(images)
+            for i, box in enumerate(boxes)
         ]
         times = (start, with_depth, prepared, inferred, time.perf_counter())
         stages = ("depth", "preprocess", "model", "postprocess")
         stage_ms = {name: (times[i + 1] - times[i]) * 1e3 / len(images) for i, name in enumerate(stages)}
+        depths = [
+            _own_estimate(output.inverse_depth[i], box) if missing[i] else depth
+            for i, (box, (depth, _)) in enumerate(zip(boxes, seen, strict=True))
+        ]
         return [
-            Prediction(found, depth, source, stage_ms) for found, (depth, source) in zip(instances, seen, strict=True)
+            Prediction(found, depth, source, stage_ms)
+            for found, depth, (_, source) in zip(instances, depths, seen, strict=True)
         ]
 
     def _depth(
@@ -226,36 +253,29 @@ class SpdaSam:
         rgb: NDArray[np.uint8],
         depth_m: NDArray[np.float32] | None,
         relative_inverse_depth: NDArray[np.float32] | None,
+        *,
+        size_hw: tuple[int, int],
         estimate: bool,
     ) -> tuple[NormalisedDepth | None, DepthSource]:
+        """What is known of depth before the network runs, at `size_hw`, and where it comes from."""
         if depth_m is not None:
-            depth = normalise_depth(depth_m)
+            depth = normalise_depth(depth_m, size_hw)
             if depth.valid.any():
                 return depth, "sensor"
         if relative_inverse_depth is not None:
-            return normalise_inverse_depth(relative_inverse_depth), "relative"
-        if estimate and self.depth_estimator is not None:
-            return normalise_inverse_depth(self.depth_estimator.estimate(rgb)), "estimated"
-        return None, "none"
+            return normalise_inverse_depth(relative_inverse_depth, size_hw), "relative"
+        if not estimate or not self.estimates_depth:
+            return None, "none"
+        if self.depth_estimator is None:
+            return None, "estimated"
+        return normalise_inverse_depth(self.depth_estimator.estimate(rgb), size_hw), "estimated"
 
     def warm_up(self) -> None:
         """Run once on a black image, estimator included, so that the first real frame is not the slow one."""
         self.predict(np.zeros((self.input_size, self.input_size, 3), np.uint8))
 
 
-def check_device(device: str) -> torch.device:
-    """The torch device of this name, if it is there.
-
-    Raises:
-        ValueError: an unknown name, or CUDA where there is none.
-    """
-    try:
-        target = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device '{device}': use 'cpu', 'cuda' or 'cuda:<n>'") from error
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device '{device}' is not there, CUDA devices found: {torch.cuda.device_count()}: use 'cpu', or "
-            "install the NVIDIA driver and a CUDA build of torch"
-        )
-    return target
+def _own_estimate(inverse_depth: NDArray[np.float32], box: Letterbox) -> NormalisedDepth:
+    """The part of the network's own (1, h, w) estimate that shows the image."""
+    (inside,) = inside_letterbox(inverse_depth, box)
+    return NormalisedDepth(np.clip(inside, 0, 1), np.ones(inside.shape, np.bool_))

@@ -7,7 +7,6 @@ import sys
 import time
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -20,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
+from spda_sam_core.runtimes.memory import give_back_freed_memory
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_ros import diagnostics
 from spda_sam_ros.inputs import Inputs, transport_topic
@@ -29,6 +29,8 @@ from spda_sam_ros.parameters import declare
 from spda_sam_ros.segmenter import Dropped, Frame, Segmenter
 from spda_sam_ros.worker import Worker
 
+_LARGE_BYTES = 64 << 20
+"""A frame whose picture and masks take more is not kept room for: 20 masks of 2048 x 1536 pixels."""
 _LOG_PERIOD_S = 5.0
 _STOP_TIMEOUT_S = 10.0
 
@@ -76,14 +78,13 @@ class SpdaSamNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up the model; without one the node stays unconfigured, with the reason in the log."""
         settings = self._settings
-        device = settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if settings.num_threads:
-            torch.set_num_threads(settings.num_threads)
-        estimator = None if settings.depth_estimator == "none" else settings.depth_estimator
         try:
-            model = SpdaSam.from_pretrained(settings.checkpoint, device=device, depth_estimator=estimator)
+            model = SpdaSam.from_pretrained(
+                settings.checkpoint,
+                device=settings.device,
+                depth_estimator=settings.depth_estimator or None,
+                num_threads=settings.num_threads,
+            )
             settings.check_classes(model.class_names)
             model.warm_up()
         # whatever it is, the process lives on and can be configured with something better
@@ -93,17 +94,13 @@ class SpdaSamNode(LifecycleNode):
         self._model = model
         self._outputs = Outputs(self, self._on_qos_mismatch)
         self._facts = {
-            "backend": "torch",
-            "device": device,
-            "precision": "float32",
-            "threads": str(torch.get_num_threads()),
             "checkpoint": settings.checkpoint,
             "checkpoint_sha256": model.checkpoint_sha256,
             "preset": model.preset,
-            "depth_estimator": settings.depth_estimator,
+            "depth_estimator": settings.depth_estimator or "the network's own",
         }
         self.lifecycle_label = "inactive"
-        self.get_logger().info(f"{model.preset} loaded on {device}, {len(model.class_names)} classes")
+        self.get_logger().info(f"{model.preset} loaded on {model.runtime.device}, {len(model.class_names)} classes")
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -163,9 +160,10 @@ class SpdaSamNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
         self._outputs = None
+        if self._model is not None:
+            self._model.runtime.close()
         self._model = None
         self._facts = {}
-        torch.cuda.empty_cache()
 
     # What comes in
 
@@ -222,6 +220,10 @@ class SpdaSamNode(LifecycleNode):
                 self._report("depth", f"depth not used: {why}")
         samples |= outputs.publish(result, camera=camera, overlay=settings.overlay)
         self._statistics.count_out(result.prediction.depth_source, samples)
+        large = result.instances.masks.nbytes + result.rgb.nbytes > _LARGE_BYTES
+        del result, depth
+        if large:
+            give_back_freed_memory()
 
     def _on_failure(self, error: Exception) -> None:
         self._statistics.count_drop("inference_error")
@@ -235,9 +237,7 @@ class SpdaSamNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         image_topic = transport_topic(self, "image", self._settings.image_transport)
-        facts = dict(self._facts)
-        if facts.get("device", "").startswith("cuda"):
-            facts["gpu_memory_mb"] = f"{torch.cuda.memory_allocated() / 2**20:.0f}"
+        facts = self._facts | ({} if self._model is None else dict(self._model.runtime.facts()))
         state = diagnostics.NodeState(
             lifecycle=self.lifecycle_label,
             enabled=self._enabled,

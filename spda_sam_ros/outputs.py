@@ -14,7 +14,8 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from spda_sam_core.results.draw import colourise_depth, draw_instances
 from spda_sam_core.results.metric import Pinhole
 from spda_sam_ros.messages.image import encode_image
-from spda_sam_ros.messages.results import detections_message, label_info_message, label_message
+from spda_sam_ros.messages.label_info import label_info_message
+from spda_sam_ros.messages.results import detections_message, label_message
 from spda_sam_ros.pairing import stamp_to_ns
 from spda_sam_ros.qos import endpoint_options, result_qos
 from spda_sam_ros.segmenter import Segmented
@@ -64,8 +65,7 @@ class Outputs:
         if overlay and self._overlay.get_subscription_count():
             picture = draw_instances(result.rgb, result.instances)
             self._overlay.publish(encode_image(picture, "rgb8", header))
-        seen = result.prediction.depth
-        if seen is not None and self._depth.get_subscription_count():
+        if self._depth.get_subscription_count() and (seen := result.prediction.depth) is not None:
             self._depth.publish(encode_image(colourise_depth(seen), "rgb8", header))
         return {"latency_ms": age_ns / 1e6, "stage.publish_ms": (time.perf_counter() - began_s) * 1e3}
 

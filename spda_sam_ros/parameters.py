@@ -44,7 +44,9 @@ class Settings:
     checkpoint: str = _parameter("tiny", "shipped preset, or path of a .safetensors checkpoint")
     device: str = _parameter("auto", "auto (CUDA where there is one), cpu, cuda or cuda:N")
     num_threads: int = _parameter(0, "CPU threads of the network; 0 leaves it to PyTorch", limits=(0, 256))
-    depth_estimator: str = _parameter("none", "official Depth Anything V2, a .pth file or a folder, or none")
+    depth_estimator: str = _parameter(
+        "", "Depth Anything V2 in the place of the network's own estimate: a .pth file or a folder; empty: its own"
+    )
     image_transport: str = _parameter("raw", "how images arrive", choices=("raw", "compressed"))
     depth_transport: str = _parameter("raw", "how depth arrives", choices=("raw", "compressedDepth"))
     score_threshold: float = _parameter(0.3, "lowest score to publish", live=True, limits=(0.0, 1.0))
@@ -82,9 +84,8 @@ class Settings:
             _check(row, getattr(self, row.name))
         if not _DEVICE.fullmatch(self.device):
             raise ValueError(f"device is '{self.device}': choose auto, cpu, cuda or cuda:N")
-        for name in ("checkpoint", "depth_estimator"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is empty: give a preset name or a path")
+        if not self.checkpoint:
+            raise ValueError("checkpoint is empty: give a preset name or a path")
 
     @property
     def wanted_classes(self) -> tuple[str, ...] | None:

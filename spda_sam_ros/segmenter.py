@@ -159,7 +159,7 @@ class Segmenter:
         if depth_m.shape != size_hw:
             sizes = [f"{width}x{height}" for height, width in (depth_m.shape, size_hw)]
             raise NoDepth("refused", f"depth has {sizes[0]} pixels, the image {sizes[1]}: {_REGISTER}")
-        valid_percent = 100.0 * float(np.isfinite(depth_m).mean())
+        valid_percent = 100.0 * np.count_nonzero(np.isfinite(depth_m)) / depth_m.size
         if not valid_percent:
             raise NoDepth("empty", "depth has no valid pixel: sensor covered, or scene out of its range?")
         return SensorDepth(depth_m, paired.skew_s, valid_percent)

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from spda_sam_core.config import load_model_config
+from spda_sam_core.runtimes.torch_runtime import check_device
 from spda_sam_core.settings import changed, load_settings, settings
-from spda_sam_core.spda_sam import SpdaSam, check_device
+from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_whole
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import CocoRgbdDataset, open_split

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.settings import changed
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import open_split
@@ -114,6 +115,7 @@ curves and pictures of predictions:
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches, per GPU (default: 1)")
     parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}

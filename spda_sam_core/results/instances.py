@@ -19,7 +19,7 @@ class Instances:
 
     Attributes:
         masks: (N, H, W) bool, at the size of the image.
-        boxes_xyxy: (N, 4) float32 pixels, half-open: x1 and y1 lie one past the last pixel.
+        boxes_xyxy: (N, 4) float32 pixels, half-open: x1 and y1 lie one past the last pixel. Each holds its mask.
         scores: (N,) float32 in [0, 1], descending.
         class_ids: (N,) int64, index into `class_names`.
         class_names: names of all classes of the model, found here or not.
@@ -112,6 +112,8 @@ class Instances:
                 raise ValueError(f"unknown classes {unknown}: choose from {', '.join(self.class_names)}")
             wanted = [i for i, name in enumerate(self.class_names) if name in class_names]
             keep &= np.isin(self.class_ids, wanted)
+        if keep.all():  # masks are large: no copy for nothing
+            return self
         return Instances(
             self.masks[keep],
             self.boxes_xyxy[keep],
@@ -123,8 +125,11 @@ class Instances:
     def to_label_image(self) -> NDArray[np.uint16]:
         """(H, W) uint16: 0 is no instance, k is instance k - 1; where masks overlap the higher score wins."""
         label = np.zeros((self.height, self.width), np.uint16)
+        starts = np.maximum(np.floor(self.boxes_xyxy[:, :2]), 0).astype(int).tolist()
+        stops = np.ceil(self.boxes_xyxy[:, 2:]).astype(int).tolist()
         for i in range(len(self) - 1, -1, -1):  # best last, so that it stays on top
-            label[self.masks[i]] = i + 1
+            (x0, y0), (x1, y1) = starts[i], stops[i]
+            label[y0:y1, x0:x1][self.masks[i, y0:y1, x0:x1]] = i + 1
         return label
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:

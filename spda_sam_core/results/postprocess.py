@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from spda_sam_core.results.instances import Instances, boxes_of_masks
 
 DUPLICATE_IOU = 0.8
 """Of two masks that overlap more than this, whatever their classes, only the better one is kept."""
+
+_BITS_SET: NDArray[np.uint8] = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
 
 def postprocess(
@@ -60,8 +63,7 @@ def postprocess(
     kept = _without_duplicates(inside_letterbox(low_res, letterbox) > 0)
     order, low_res = order[kept], low_res[kept]
 
-    masks = _paste(low_res, letterbox)
-    boxes_xyxy = boxes_of_masks(masks)
+    masks, boxes_xyxy = _paste(low_res, letterbox)
     visible = boxes_xyxy[:, 2] > 0
     if not visible.all():
         order, masks, boxes_xyxy = order[visible], masks[visible], boxes_xyxy[visible]
@@ -90,34 +92,94 @@ def score_candidates(
     return calibration(raw, class_ids), class_ids
 
 
-def inside_letterbox(mask_logits: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:
-    """The part of (N, h, w) logits that shows the image, without the padding."""
-    height, width = (
-        math.ceil(n * side / box.size) for n, side in zip(box.resized_hw, mask_logits.shape[1:], strict=True)
-    )
-    return mask_logits[:, :height, :width]
+def inside_letterbox(maps: NDArray[np.float32], box: Letterbox) -> NDArray[np.float32]:
+    """The part of (N, h, w) maps, at a fraction of the input's size, that shows the image, without the padding."""
+    height, width = (math.ceil(n * side / box.size) for n, side in zip(box.resized_hw, maps.shape[1:], strict=True))
+    return maps[:, :height, :width]
 
 
 def _without_duplicates(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Indices of the (N, h, w) masks, best first, that are neither empty nor doubles of a better one."""
-    flat = masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).astype(np.float32)
-    shared = flat @ flat.T
-    areas = shared.diagonal()
-    union = areas[:, None] + areas[None, :] - shared
-    double = shared > DUPLICATE_IOU * union
+    # eight pixels in a byte; a matrix product would go through BLAS, whose threads wait for each other for a tenth of
+    # a second as soon as another process uses a core
+    packed = np.packbits(masks.reshape(len(masks), masks.shape[1] * masks.shape[2]), axis=1)
+    areas = _BITS_SET[packed].sum(axis=1, dtype=np.int64)
     keep = areas > 0
     for i in range(1, len(masks)):
-        keep[i] &= not (double[i, :i] & keep[:i]).any()
+        # what differs more in area cannot overlap that much
+        alike = (areas > DUPLICATE_IOU * areas[i]) & (areas[i] > DUPLICATE_IOU * areas)
+        better = np.flatnonzero(keep[:i] & alike[:i])
+        shared = _BITS_SET[packed[better] & packed[i]].sum(axis=1, dtype=np.int64)
+        keep[i] &= not (shared > DUPLICATE_IOU * (areas[i] + areas[better] - shared)).any()
     return np.flatnonzero(keep)
 
 
-def _paste(mask_logits: NDArray[np.float32], box: Letterbox) -> NDArray[np.bool_]:
-    """(N, h, w) logits to (N, H, W) masks at the size of the image."""
-    masks = np.empty((len(mask_logits), box.height, box.width), np.bool_)
-    height, width = box.resized_hw
-    for logits, mask in zip(mask_logits, masks, strict=True):
+def _paste(mask_logits: NDArray[np.float32], box: Letterbox) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """(N, h, w) logits to (N, H, W) masks at the size of the image, and their boxes (N, 4)."""
+    masks = np.zeros((len(mask_logits), box.height, box.width), np.bool_)
+    boxes_xyxy = np.zeros((len(mask_logits), 4), np.float32)
+    cell = box.size // mask_logits.shape[1]
+    for logits, mask, box_xyxy in zip(mask_logits, masks, boxes_xyxy, strict=True):
+        positive = logits > 0
+        if not positive.any():
+            continue
+        rows, columns = (
+            _Span.around(positive.any(axis=1 - axis), cell, box.resized_hw[axis], (box.height, box.width)[axis])
+            for axis in (0, 1)
+        )
+        if not (rows.length and columns.length):  # all of it lies in the padding
+            continue
+        part = logits[rows.cells, columns.cells]
         # OpenCV's resize is several times faster here than a batched torch interpolation, with equal results
-        inside = cv2.resize(logits, (box.size, box.size), interpolation=cv2.INTER_LINEAR)[:height, :width]
-        full = cv2.resize(inside, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
-        np.greater(full, 0, out=mask)
-    return masks
+        enlarged = cv2.resize(part, (part.shape[1] * cell, part.shape[0] * cell), interpolation=cv2.INTER_LINEAR)
+        inside = enlarged[rows.inside, columns.inside]
+        full = cv2.resize(inside, (columns.length, rows.length), interpolation=cv2.INTER_LINEAR)
+        pasted = mask[rows.image, columns.image]
+        np.greater(full, 0, out=pasted)
+        (tight,) = boxes_of_masks(pasted[None])
+        if tight[2] > 0:
+            box_xyxy[:] = tight + np.array([columns.image.start, rows.image.start] * 2, np.float32)
+    return masks, boxes_xyxy
+
+
+class _Span(NamedTuple):
+    """What of an axis holds everything positive, and interpolates as the whole axis does.
+
+    Attributes:
+        cells: in the logits.
+        inside: of those, enlarged to the size of the network's input, what is taken.
+        image: what that covers in the image.
+    """
+
+    cells: slice
+    inside: slice
+    image: slice
+
+    @property
+    def length(self) -> int:
+        """Pixels in the image."""
+        return int(self.image.stop - self.image.start)
+
+    @classmethod
+    def around(cls, positive: NDArray[np.bool_], cell: int, resized: int, full: int) -> _Span:
+        """The smallest one.
+
+        Args:
+            positive: which rows or columns of the logits have a positive one; at least one of them.
+            cell: pixels of the network's input per cell.
+            resized: pixels of the network's input that show the image.
+            full: pixels of the image.
+        """
+        found = np.flatnonzero(positive)
+        # only every so many pixels begin those of the network's input and those of the image together
+        step = resized // math.gcd(resized, full)
+        # a cell more at both ends, where nothing is positive any more, and one more to interpolate those with
+        start = max(0, int(found[0]) - 1) * cell // step * step
+        stop = min(resized, math.ceil((int(found[-1]) + 2) * cell / step) * step)
+        start = min(start, stop)
+        first, last = max(0, start // cell - 1), min(len(positive), math.ceil(stop / cell) + 1)
+        return cls(
+            slice(first, last),
+            slice(start - first * cell, stop - first * cell),
+            slice(start * full // resized, stop * full // resized),
+        )

@@ -72,5 +72,8 @@ def _not_depth(encoding: str) -> str:
 
 def _unknown_as_nan(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(invalid="ignore"):
-        known = (depth_m > 0) & np.isfinite(depth_m)
-    return np.where(known, depth_m, np.float32(np.nan))
+        known = (depth_m > 0) & (depth_m < np.inf)
+    if not known.all():
+        depth_m = depth_m.copy()
+        np.copyto(depth_m, np.float32(np.nan), where=~known)
+    return depth_m

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance
 from numpy.typing import NDArray
@@ -13,10 +11,8 @@ from vision_msgs.msg import (
     BoundingBox2D,
     Detection2D,
     Detection2DArray,
-    LabelInfo,
     ObjectHypothesis,
     ObjectHypothesisWithPose,
-    VisionClass,
 )
 
 from spda_sam_core.results.instances import Instances
@@ -60,12 +56,6 @@ def detections_message(
         result = ObjectHypothesisWithPose(hypothesis=hypothesis, pose=_pose(centroid))
         message.detections.append(Detection2D(header=header, results=[result], bbox=_box(box)))
     return message
-
-
-def label_info_message(class_names: Sequence[str], score_threshold: float, header: Header) -> LabelInfo:
-    """Make the list of all classes of the model, ids from 0, and the threshold in use."""
-    classes = [VisionClass(class_id=i, class_name=name) for i, name in enumerate(class_names)]
-    return LabelInfo(header=header, class_map=classes, threshold=score_threshold)
 
 
 def _box(box_xyxy: NDArray[np.float32]) -> BoundingBox2D:

@@ -6,11 +6,11 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from pycocotools.coco import COCO
 
 from spda_sam_core.results.calibration import UNCALIBRATED
@@ -110,12 +110,12 @@ class Oracle:
 
     class_names = NAMES
     checkpoint_sha256 = "abc"
-    network = torch.nn.Linear(1, 1)
+    runtime = SimpleNamespace(device="cpu")
     calibration = UNCALIBRATED
 
     def __init__(self, found: list[list[Found]]) -> None:
         self.found = found
-        self.depth_estimator: object | None = None
+        self.estimates_depth = False
         self.given: list[tuple[int, np.ndarray | None, np.ndarray | None, bool]] = []
         """Picture, metric depth, relative inverse depth, whether to estimate depth."""
         self.batch_sizes: list[int] = []

@@ -13,6 +13,7 @@ from coco_cases import SIZE, A, B, C, Oracle, write_folder
 
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import SpdaSamOutput, build_network
+from spda_sam_core.runtimes.torch_runtime import TorchRuntime
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import save_checkpoint
 from spda_sam_core.weights.files import file_sha256
@@ -58,7 +59,7 @@ def test_a_limit_leaves_the_other_pictures_out_of_the_labels_too(folder: Path) -
 def test_depth_modes_decide_what_the_network_sees(folder: Path) -> None:
     for mode, with_depth, estimate in (("true", True, False), ("estimated", False, True), ("none", False, False)):
         oracle = Oracle(FOUND)
-        oracle.depth_estimator = object()
+        oracle.estimates_depth = True
         evaluate(oracle, open_folder(folder), mode)  # type: ignore[arg-type]
         assert [number for number, *_ in oracle.given] == [0, 1]
         for _, depth_m, relative, estimated in oracle.given:
@@ -84,7 +85,7 @@ def test_relative_depth_images_are_the_depth_of_the_data(folder: Path) -> None:
 
 def test_what_cannot_be_evaluated_is_refused(folder: Path) -> None:
     oracle = Oracle(FOUND)
-    with pytest.raises(ValueError, match="'estimated' needs a depth estimator"):
+    with pytest.raises(ValueError, match="'estimated' needs a network that reads depth"):
         evaluate(oracle, open_folder(folder), "estimated")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="depth mode 'both': choose one of true, estimated, none"):
         evaluate(oracle, open_folder(folder), "both")  # type: ignore[arg-type]
@@ -122,7 +123,7 @@ def rendered_pictures(tmp_path_factory: pytest.TempPathFactory) -> CocoRgbdDatas
 
 
 def test_numbers_do_not_depend_on_batch_size_and_workers(rendered_pictures: CocoRgbdDataset) -> None:
-    model = SpdaSam.from_pretrained("tiny", depth_estimator=None)
+    model = SpdaSam.from_pretrained("tiny")
     one = evaluate(model, rendered_pictures, batch_size=1, workers=1)
     several = evaluate(model, rendered_pictures, batch_size=3, workers=3)
     assert several["doubles"] == pytest.approx(one["doubles"], abs=0.02)
@@ -135,7 +136,7 @@ def test_numbers_do_not_depend_on_batch_size_and_workers(rendered_pictures: Coco
 def test_doubles_are_counted_among_all_that_the_network_decodes(
     rendered_pictures: CocoRgbdDataset, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = SpdaSam(build_network(load_model_config("tiny")))
+    model = SpdaSam(TorchRuntime(build_network(load_model_config("tiny", class_names=CLASS_NAMES))))
 
     def forward(image: torch.Tensor, *_: torch.Tensor) -> SpdaSamOutput:
         b = len(image)
@@ -143,9 +144,11 @@ def test_doubles_are_counted_among_all_that_the_network_decodes(
         masks[:, :2, 2:40, 2:20] = 5  # twice the same, and two others
         masks[:, 2, 2:40, 22:30] = masks[:, 3, 2:40, 34:40] = 5
         classes = torch.zeros(b, 4, len(model.class_names))
-        return SpdaSamOutput(masks, classes, torch.tensor([[0.9, 0.8, 0.7, 0.01]] * b), torch.zeros(b, 4, 4))
+        return SpdaSamOutput(
+            masks, classes, torch.tensor([[0.9, 0.8, 0.7, 0.01]] * b), torch.zeros(b, 4, 4), torch.zeros(b, 1, 96, 96)
+        )
 
-    monkeypatch.setattr(model.network, "forward", forward)
+    monkeypatch.setattr(model.runtime.network, "forward", forward)
     predicted = predict(model, rendered_pictures, "none", batch_size=batch_size)
     assert predicted.doubles == (5, 15)  # in each of five pictures; the fourth candidate scores too little
     assert measure_predicted(rendered_pictures, predicted).metrics["doubles"] == pytest.approx(1 / 3)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from spda_sam_core.spda_sam import check_device
+from spda_sam_core.runtimes.torch_runtime import check_device
 
 _PATIENCE = timedelta(days=1)
 """How long a process waits for another: rendering and validation on the first one take their time. When a process dies,

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.encoders.efficientnet_lite import EfficientNetLiteEncoder
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.runtimes.torch_runtime import TorchRuntime
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import save_checkpoint
 from spda_sam_core.weights.download import find_weights
@@ -200,7 +201,7 @@ class Trainer:
     def averaged(self) -> Iterator[SpdaSam]:
         """The averaged model, to predict with."""
         with self._autocast(), self.average.inside(self.model):
-            yield SpdaSam(self.model)
+            yield SpdaSam(TorchRuntime(self.model))
 
     def validate(self) -> dict[str, Any]:
         """Metrics of `training.measuring.measure.evaluate` of the averaged model on the validation pictures.

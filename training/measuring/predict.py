@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from tqdm import tqdm
 
-from spda_sam_core.network.network import SpdaSamOutput
 from spda_sam_core.preprocess import Letterbox
 from spda_sam_core.results.instances import Instances
+from spda_sam_core.runtimes.runtime import RawOutput, Runtime
 from spda_sam_core.spda_sam import SpdaSam
 from training.data.dataset import CocoRgbdDataset, Sample
 from training.measuring.doubles import Doubles, count_doubles
@@ -76,7 +76,7 @@ def predict(
     """
     _check(model, dataset, depth_mode, depth_holes)
     if batch_size is None:
-        batch_size = 1 if next(model.network.parameters()).device.type == "cpu" else GPU_BATCH_SIZE
+        batch_size = 1 if model.runtime.device == "cpu" else GPU_BATCH_SIZE
     if batch_size < 1 or workers < 1:
         raise ValueError(f"batch_size {batch_size} and workers {workers} must be at least 1")
     read = partial(_read, dataset, depth_mode, depth_holes)
@@ -118,22 +118,33 @@ def predict(
     )
 
 
+class _Recording:
+    """A runtime that keeps what the network gives, beside handing it on."""
+
+    def __init__(self, runtime: Runtime, outputs: list[RawOutput]) -> None:
+        self.runtime, self.outputs = runtime, outputs
+        self.info, self.device = runtime.info, runtime.device
+
+    def run(self, *inputs: np.ndarray) -> RawOutput:
+        self.outputs.append(self.runtime.run(*inputs))
+        return self.outputs[-1]
+
+
 @contextmanager
-def _outputs(model: SpdaSam) -> Iterator[list[SpdaSamOutput]]:
+def _outputs(model: SpdaSam) -> Iterator[list[RawOutput]]:
     """What the network gives, one entry a call, as long as the block lasts."""
-    outputs: list[SpdaSamOutput] = []
-    hook = model.network.register_forward_hook(lambda _, __, output: outputs.append(output))
+    runtime, outputs = model.runtime, []
+    model.runtime = _Recording(runtime, outputs)
     try:
         yield outputs
     finally:
-        hook.remove()
+        model.runtime = runtime
 
 
-def _of_each(outputs: Sequence[SpdaSamOutput]) -> Iterator[tuple[np.ndarray, ...]]:
+def _of_each(outputs: Sequence[RawOutput]) -> Iterator[tuple[np.ndarray, ...]]:
     """Mask logits, class logits and predicted IoU of each picture of a batch."""
     for output in outputs:
-        fields = (output.mask_logits, output.class_logits, output.predicted_iou)
-        yield from zip(*(field.float().cpu().numpy() for field in fields), strict=True)
+        yield from zip(output.mask_logits, output.class_logits, output.predicted_iou, strict=True)
 
 
 def _count_doubles(model: SpdaSam, sample: Sample, candidates: tuple[np.ndarray, ...]) -> Doubles:
@@ -149,8 +160,8 @@ def _check(model: SpdaSam, dataset: CocoRgbdDataset, depth_mode: DepthMode, dept
             f"the model's classes {model.class_names} are not those of the data {dataset.class_names}: "
             "evaluate on data with the same classes, in the same order"
         )
-    if depth_mode == "estimated" and model.depth_estimator is None:
-        raise ValueError("depth mode 'estimated' needs a depth estimator: load the model with one")
+    if depth_mode == "estimated" and not model.estimates_depth:
+        raise ValueError("depth mode 'estimated' needs a network that reads depth: this one does not")
     if not 0 <= depth_holes <= (1 if depth_mode == "true" else 0):
         raise ValueError(f"depth_holes {depth_holes} must lie in 0..1, and need depth mode 'true', not '{depth_mode}'")
 

@@ -103,3 +103,89 @@ def test_other_shapes_are_refused() -> None:
         normalise_depth(np.ones((4, 4, 1), np.float32))
     with pytest.raises(ValueError, match=r"inverse_depth \(2, 2\) and valid \(2, 3\)"):
         NormalisedDepth(np.zeros((2, 2), np.float32), np.zeros((2, 3), np.bool_))
+
+
+def rough(height: int, width: int) -> np.ndarray:
+    """(H, W) metres: a slope with steps, noise of a sensor, and holes in a tenth of it."""
+    rng = np.random.default_rng(0)
+    depth_m = np.linspace(1, 6, height)[:, None] + np.repeat(rng.uniform(0, 2, width // 40 + 1), 40)[:width]
+    depth_m += rng.normal(0, 0.01, depth_m.shape)
+    holes = np.repeat(np.repeat(rng.random((height // 20 + 1, width // 20 + 1)) < 0.1, 20, axis=0), 20, axis=1)
+    return np.where(holes[:height, :width], np.nan, depth_m).astype(np.float32)
+
+
+def shrunk(depth: NormalisedDepth, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The whole way: every pixel normalised, then means of those known; and where at least half of them are."""
+    (height, width), (h, w) = depth.valid.shape, size_hw
+    rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
+    cell = (rows[:, None] * w + columns).reshape(-1)
+    counts = np.bincount(cell, minlength=h * w)
+    known = np.bincount(cell, depth.valid.reshape(-1), minlength=h * w)
+    total = np.bincount(cell, depth.inverse_depth.reshape(-1), minlength=h * w)
+    return (total / np.maximum(known, 1)).reshape(h, w), (known >= counts / 2).reshape(h, w)
+
+
+@pytest.mark.parametrize(("size_hw", "small_hw"), [((720, 1280), (216, 384)), ((480, 640), (288, 384))])
+def test_at_the_networks_size_it_is_what_the_whole_map_gives_when_shrunk(
+    size_hw: tuple[int, int], small_hw: tuple[int, int]
+) -> None:
+    depth_m = rough(*size_hw)
+    result = normalise_depth(depth_m, small_hw)
+    known = np.isfinite(depth_m)
+    low, high = np.percentile(1 / depth_m[known].astype(np.float64), [2, 98])  # of every known pixel
+    whole = np.where(known, np.clip((1 / np.where(known, depth_m, 1) - low) / (high - low), 0, 1), 0)
+    expected, expected_known = shrunk(NormalisedDepth(whole.astype(np.float32), known), small_hw)
+    assert (result.valid == expected_known).mean() > 0.97
+    both = result.valid & expected_known
+    difference = np.abs(result.inverse_depth - expected)[both]
+    assert difference.mean() < 0.006
+    assert np.percentile(difference, 90) < 0.01
+    assert (result.inverse_depth[~result.valid] == 0).all()
+
+
+@pytest.mark.parametrize("height", [720, 480, 1080, 2160, 288])
+def test_shrinking_does_not_shift(height: int) -> None:
+    """A ramp from far to near is as far from the one end of the picture as from the other."""
+    ramp = np.repeat(np.linspace(0, 1, height, dtype=np.float32)[:, None], 300, axis=1)
+    seen = normalise_inverse_depth(ramp, (216, 90)).inverse_depth[:, 45]
+    np.testing.assert_allclose(seen + seen[::-1], 1, atol=1e-3)
+
+
+def test_a_wall_with_holes_is_one_wall_at_the_networks_size() -> None:
+    """Holes do not darken the depth beside them."""
+    depth_m = np.full((100, 100), 2, np.float32)
+    depth_m[:, 33:66] = np.nan
+    for size_hw in ((64, 64), (40, 40), (200, 200)):
+        result = normalise_depth(depth_m, size_hw)
+        assert result.valid.shape == size_hw
+        assert 0.6 < result.valid_fraction < 0.72
+        np.testing.assert_allclose(result.inverse_depth[result.valid], 0.5, atol=1e-4)
+
+
+def test_a_speck_close_to_the_lens_does_not_draw_its_neighbours_near() -> None:
+    depth_m = np.full((300, 300), 2, np.float32)
+    depth_m[:, 150:] = 4
+    clean = normalise_depth(depth_m, (100, 100)).inverse_depth
+    depth_m[10::30, 10::30] = 0.001
+    specked = normalise_depth(depth_m, (100, 100)).inverse_depth
+    assert np.abs(specked - clean).mean() < 0.02
+
+
+def test_few_known_pixels_still_give_their_percentiles() -> None:
+    depth_m = np.full((720, 1280), np.nan, np.float32)
+    depth_m[100:110, 100:200] = np.linspace(1, 2, 1000).reshape(10, 100)
+    result = normalise_depth(depth_m)
+    low, high = np.percentile(1 / np.linspace(1, 2, 1000), [2, 98])
+    expected = np.clip((1 / np.linspace(1, 2, 1000) - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(result.inverse_depth[result.valid], expected, atol=1e-4)
+    assert not normalise_depth(np.full((720, 1280), np.nan, np.float32), (216, 384)).valid.any()
+
+
+def test_relative_inverse_depth_is_brought_to_a_size_in_the_same_way() -> None:
+    depth_m = rough(480, 640)
+    metric, relative = (
+        normalise_depth(depth_m, (288, 384)),
+        normalise_inverse_depth((5 / depth_m - 2).astype(np.float32), (288, 384)),
+    )
+    assert np.array_equal(metric.valid, relative.valid)
+    np.testing.assert_allclose(relative.inverse_depth, metric.inverse_depth, atol=1e-3)

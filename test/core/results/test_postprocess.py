@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from spda_sam_core.preprocess import Letterbox
 from spda_sam_core.results.calibration import Calibration
-from spda_sam_core.results.instances import Instances
+from spda_sam_core.results.instances import Instances, boxes_of_masks
 from spda_sam_core.results.postprocess import postprocess
 
 NAMES = ("anode", "hull", "object")
@@ -169,6 +169,62 @@ def test_pasting_equals_torch_interpolation(height: int, width: int) -> None:
     assert len(result) == 3
     clear = np.abs(full) > 1e-4  # elsewhere rounding decides
     np.testing.assert_array_equal(result.masks[clear], (full > 0)[clear])
+
+
+def pasted_whole(logits: np.ndarray, box: Letterbox) -> np.ndarray:
+    """(H, W) logits at the size of the image, every pixel of them, by two plain bilinear interpolations."""
+
+    def interpolated(values: np.ndarray, size: int) -> np.ndarray:
+        positions = np.clip((np.arange(size) + 0.5) * len(values) / size - 0.5, 0, len(values) - 1)
+        before = np.floor(positions).astype(int)
+        after = np.minimum(before + 1, len(values) - 1)
+        share = (positions - before)[:, None]
+        return values[before] * (1 - share) + values[after] * share
+
+    def resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
+        return interpolated(interpolated(values, height).T, width).T
+
+    height, width = box.resized_hw
+    return resized(resized(logits.astype(np.float64), box.size, box.size)[:height, :width], box.height, box.width)
+
+
+def test_pasting_where_a_mask_is_equals_pasting_it_whole() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:24, 0:24]
+    sizes = [(72, 128), (480, 640), (108, 192), (90, 40), (1, 60), (7, 5), *rng.integers(5, 300, (30, 2)).tolist()]
+    for height, width in sizes:
+        box = Letterbox(int(height), int(width), 96)
+        centres, radii = rng.uniform(-2, 26, (4, 2)), rng.uniform(0.7, 14, (4, 2))
+        masks = [
+            2 - 6 * np.hypot((x - cx) / rx, (y - cy) / ry) + rng.normal(0, 0.4, (24, 24))
+            for (cx, cy), (rx, ry) in zip(centres, radii, strict=True)
+        ]
+        for mask in np.stack(masks).astype(np.float32):
+            result = run([mask], [[0.9, 0.1, 0.1]], [1.0], letterbox=box)
+            expected = pasted_whole(mask, box)
+            clear = np.abs(expected) > 1e-4  # elsewhere rounding decides
+            found = result.masks[0] if len(result) else np.zeros((box.height, box.width), np.bool_)
+            np.testing.assert_array_equal(found[clear], (expected > 0)[clear])
+            np.testing.assert_array_equal(result.boxes_xyxy, boxes_of_masks(result.masks))
+
+
+def test_duplicates_are_those_of_the_intersections_over_unions() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:24, 0:24]
+    for _ in range(20):
+        masks = [
+            5 - np.hypot((x - 12 - rng.normal()) / rng.uniform(0.9, 1.1), y - 12 - rng.normal()).astype(np.float32)
+            for _ in range(12)
+        ]
+        probabilities = np.sort(rng.uniform(0.2, 0.9, 12))[::-1]
+        kept: list[int] = []
+        for i, mask in enumerate(masks):
+            overlaps = [((mask > 0) & (masks[k] > 0)).sum() / ((mask > 0) | (masks[k] > 0)).sum() for k in kept]
+            if max(overlaps, default=0) <= 0.8:
+                kept.append(i)
+        result = run(masks, [[p, 0.1, 0.1] for p in probabilities], [1.0] * 12)
+        assert 1 < len(kept) < 12
+        assert result.scores.tolist() == pytest.approx(probabilities[kept].tolist())
 
 
 def test_boxes_are_those_of_the_masks() -> None:

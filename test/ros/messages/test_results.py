@@ -9,7 +9,7 @@ from std_msgs.msg import Header
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.results.metric import Pinhole
 from spda_sam_ros.messages.camera_info import pinhole_of
-from spda_sam_ros.messages.results import detections_message, label_info_message, label_message
+from spda_sam_ros.messages.results import detections_message, label_message
 
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="camera_optical_frame")
 CLASSES = ("anode", "propeller", "ship_hull")
@@ -110,9 +110,3 @@ def test_a_calibration_which_does_not_serve_is_refused():
         pinhole_of(camera_info(K, P), (480, 640))
     with pytest.raises(ValueError, match="not calibrated"):
         pinhole_of(camera_info(), (HEIGHT, WIDTH))
-
-
-def test_label_info_lists_all_classes_and_the_threshold():
-    message = label_info_message(CLASSES, 0.25, HEADER)
-    assert [(c.class_id, c.class_name) for c in message.class_map] == list(enumerate(CLASSES))
-    assert message.threshold == 0.25
