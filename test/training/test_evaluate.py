@@ -197,7 +197,7 @@ def test_the_command_writes_the_numbers_and_the_report(
         "splits: {val: {seed: 2, n_images: 2}}\n"
     )
     checkpoint = tmp_path / "model.safetensors"
-    save_checkpoint(checkpoint, build_network(load_model_config("tiny", class_names=("anode", "object"))), {})
+    save_checkpoint(checkpoint, build_network(load_model_config("tiny", class_names=CLASS_NAMES)), {})
     command = f"--data {data} --split val --checkpoint {checkpoint} --depth {depth} --limit 2 --device cpu"
     main([*command.split(), "--json", str(tmp_path / "out" / "val.json"), "--report", str(tmp_path / "a" / "report")])
     metrics = json.loads((tmp_path / "out" / "val.json").read_text())
