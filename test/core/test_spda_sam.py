@@ -11,7 +11,7 @@ import torch
 
 from spda_sam_core.config import load_model_config
 from spda_sam_core.depth.normalisation import normalise_depth, normalise_inverse_depth
-from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.network.network import SpdaSamNetwork, SpdaSamOutput, build_network
 from spda_sam_core.preprocess import Letterbox, prepare
 from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.results.postprocess import postprocess
@@ -73,12 +73,22 @@ def test_prediction_is_the_three_steps_in_a_row(network: SpdaSamNetwork, model: 
     assert (result.height, result.width) == (120, 160)
 
 
-def test_scores_go_through_the_calibration_and_nothing_else_changes(network: SpdaSamNetwork, model: SpdaSam) -> None:
+def test_scores_go_through_the_calibration(
+    network: SpdaSamNetwork, model: SpdaSam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = network.forward
+
+    def confident(*inputs: torch.Tensor) -> SpdaSamOutput:
+        output = plain(*inputs)
+        return output._replace(predicted_iou=output.predicted_iou + 0.6)  # untrained, it is about 0, and so are scores
+
+    monkeypatch.setattr(network, "forward", confident)
     calibration = Calibration((2.0,), (0.5,))
     raw = model.predict(picture(), sensor(), score_threshold=0.0)
     result = SpdaSam(network, calibration=calibration).predict(picture(), sensor(), score_threshold=0.0)
-    np.testing.assert_array_equal(result.scores, calibration(raw.scores, raw.class_ids))
-    np.testing.assert_array_equal(result.masks, raw.masks)
+    assert raw.scores.max() > 0.01
+    np.testing.assert_allclose(result.scores, calibration(raw.scores, raw.class_ids), rtol=1e-5)
+    assert not np.allclose(result.scores, raw.scores, atol=1e-3)
 
 
 def test_the_threshold_holds(model: SpdaSam) -> None:
