@@ -22,7 +22,7 @@ from torch import Tensor
 
 from spda_sam_core.config import ModelConfig, model_config_from_dict
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
-from spda_sam_core.weights.download import find_weights
+from spda_sam_core.weights.download import PUBLISHED, find_weights
 from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header, write_safetensors
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 
@@ -31,6 +31,10 @@ FOLDER_VARIABLE = "SPDA_SAM_CHECKPOINTS"
 """Environment variable: a folder that is searched first for checkpoints given by name."""
 
 _RESERVED = ("format", "preset", "config", "base")
+_WITHOUT_HEADS = (
+    "'{}' is a pretrained base without trained heads, which would draw noise: train on it first (training/train.py "
+    "--config config/train/fine_tune.yaml) and give the file that this writes, or use 'tiny'"
+)
 
 
 @dataclass(frozen=True)
@@ -167,13 +171,18 @@ def find_checkpoint(checkpoint: str | Path, prefix: str) -> Path:
         A file that exists.
 
     Raises:
-        CheckpointError: there is none; the message lists where it was looked for.
+        CheckpointError: there is none, and the message lists where it was looked for; or it is the official file of a
+            SAM, which has no trained heads.
     """
+    if Path(checkpoint).name in {Path(official.url).name for official in PUBLISHED.values()}:
+        raise CheckpointError(_WITHOUT_HEADS.format(checkpoint))
     if is_name(checkpoint):
         places = [folder / f"{prefix}_{checkpoint}.safetensors" for folder in _folders()]
         for place in places:
             if place.is_file():
                 return place
+        if checkpoint in PUBLISHED:
+            raise CheckpointError(_WITHOUT_HEADS.format(checkpoint))
         listed = ", ".join(str(place) for place in places)
         raise CheckpointError(
             f"no checkpoint '{checkpoint}' (looked for {listed}): give the path of a .safetensors file, or "

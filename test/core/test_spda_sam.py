@@ -175,9 +175,7 @@ def test_an_estimator_beside_the_network_takes_its_place(runtime: FakeRuntime) -
 
 
 @pytest.mark.parametrize("depth_m", [None, np.full((120, 160), np.inf, np.float32)])
-def test_missing_depth_is_left_out_on_request(
-    runtime: FakeRuntime, model: SpdaSam, depth_m: np.ndarray | None
-) -> None:
+def test_missing_depth_is_left_out_on_request(runtime: FakeRuntime, model: SpdaSam, depth_m: np.ndarray | None) -> None:
     result = predict_one(model, picture(), depth_m, estimate_depth=False)
     assert (result.depth, result.depth_source) == (None, "none")
     assert runtime.asked[0][3].tolist() == [0]

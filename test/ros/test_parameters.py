@@ -26,7 +26,6 @@ CLASSES = ("anode", "ship_hull")
         ({"image_transport": "theora"}, "choose from raw, compressed"),
         ({"device": "gpu"}, "device is 'gpu': choose auto, cpu, cuda or cuda:N"),
         ({"checkpoint": ""}, "checkpoint is empty: give a preset name or a path"),
-        ({"depth_estimator": "none"}, "depth_policy 'estimate' needs an estimator"),
     ],
 )
 def test_bad_values_are_refused_with_their_limits(changes, text):
