@@ -8,7 +8,9 @@ The rooms in the order in which data flow:
     settings     checked dataclasses from YAML
     config       every number of the network, from YAML
     preprocess   image and depth to the network's input
+    resize       shrinking without aliasing
     depth        metric or relative depth to normalised inverse depth; estimators
+    runtimes     what runs the network: the contract, and PyTorch
     network      SpdaSamNetwork: encoder, fusion, self-prompts, decoder
     results      network outputs to Instances, and pictures and positions of them
     spda_sam     SpdaSam: image and depth in, instances out

@@ -61,6 +61,24 @@ def test_no_module_imports_against_the_direction(package):
     assert {name: names for name, names in found.items() if names} == {}
 
 
+WITHOUT_TORCH = (
+    "spda_sam_core.config", "spda_sam_core.depth.normalisation", "spda_sam_core.preprocess",
+    "spda_sam_core.results.draw",
+    "spda_sam_core.results.instances", "spda_sam_core.results.metric", "spda_sam_core.results.postprocess",
+    "spda_sam_core.runtimes.memory", "spda_sam_core.runtimes.runtime", "spda_sam_core.spda_sam", "spda_sam_ros.node",
+    "spda_sam_ros.demo.camera", "spda_sam_ros.demo.recorder",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_what_another_runtime_needs_imports_no_torch(module):
+    if module.startswith("spda_sam_ros"):
+        pytest.importorskip("rclpy")
+    code = f"import sys, {module}; sys.exit(sorted({{'torch', 'torchvision', 'transformers'}} & set(sys.modules)) or 0)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_core_runs_where_no_ros_is_installed():
     code = f"""
 import sys

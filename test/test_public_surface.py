@@ -24,8 +24,13 @@ PARAMETERS = {
 SHOW_TOPICS = """
 import rclpy, sys
 from spda_sam_ros import node as module
+class Runtime:
+    device = "cpu"
+    def facts(self): return {"backend": "none"}
+    def close(self): pass
 class SpdaSam:
     class_names, preset, checkpoint_sha256, input_size = ("anode",), "tiny", "0" * 64, 384
+    runtime = Runtime()
     from_pretrained = classmethod(lambda cls, *a, **k: cls())
     def warm_up(self): pass
 module.SpdaSam = SpdaSam

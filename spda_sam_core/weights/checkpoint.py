@@ -24,7 +24,7 @@ from spda_sam_core.config import ModelConfig
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.settings import settings_from
-from spda_sam_core.weights.download import find_weights
+from spda_sam_core.weights.download import PUBLISHED, find_weights
 from spda_sam_core.weights.files import (
     CheckpointError,
     file_sha256,
@@ -39,6 +39,10 @@ FOLDER_VARIABLE = "SPDA_SAM_CHECKPOINTS"
 """Environment variable: a folder that is searched first for checkpoints given by name."""
 
 _RESERVED = ("format", "preset", "config", "base")
+_WITHOUT_HEADS = (
+    "'{}' is a pretrained base without trained heads, which would draw noise: train on it first (training/train.py "
+    "--config config/train/fine_tune.yaml) and give the file that this writes, or use 'tiny'"
+)
 
 
 @dataclass(frozen=True)
@@ -197,13 +201,18 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
         A file that exists.
 
     Raises:
-        CheckpointError: there is none; the message lists where it was looked for.
+        CheckpointError: there is none, and the message lists where it was looked for; or it is the official file of a
+            SAM, which has no trained heads.
     """
+    if Path(checkpoint).name in {Path(official.url).name for official in PUBLISHED.values()}:
+        raise CheckpointError(_WITHOUT_HEADS.format(checkpoint))
     if is_name(checkpoint):
         places = [folder / f"spda_sam_{checkpoint}.safetensors" for folder in _folders()]
         for place in places:
             if place.is_file():
                 return place
+        if checkpoint in PUBLISHED:
+            raise CheckpointError(_WITHOUT_HEADS.format(checkpoint))
         listed = ", ".join(str(place) for place in places)
         raise CheckpointError(
             f"no checkpoint '{checkpoint}' (looked for {listed}): give the path of a .safetensors file, or "

@@ -11,7 +11,7 @@ from spda_sam_core.network.network import build_network
 from spda_sam_core.weights.checkpoint import save_checkpoint
 
 FAST = {"depth_policy": "rgb_only", "score_threshold": 0.0, "device": "cpu"}
-"""No estimator to load, and detections from random weights."""
+"""No depth is estimated, and there are detections from random weights."""
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,20 @@ def test_pictures_come_once_someone_subscribes(running):
         robot.node.destroy_subscription(subscription)
 
 
+def test_without_a_depth_topic_the_networks_own_estimate_is_shown(running):
+    _, robot = running
+    assert robot.set_parameters(depth_policy="estimate") == ""
+    try:
+        got = []
+        subscription = robot.subscribe("/spda_sam/depth", Image, got.append)
+        robot.publish_until(image_only, lambda sent: got, "a picture of estimated depth")
+        assert (got[0].encoding, got[0].height, got[0].width) == ("rgb8", 120, 160)
+        robot.node.destroy_subscription(subscription)
+        robot.diagnostics(lambda status: int(values_of(status).get("depth_source.estimated", 0)) > 0)
+    finally:
+        assert robot.set_parameters(depth_policy="rgb_only") == ""
+
+
 def test_the_enable_service_switches_segmentation_off_and_on(running):
     _, robot = running
     assert robot.call(SetBool, "/spda_sam/enable", SetBool.Request(data=False)).success

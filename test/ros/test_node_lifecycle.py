@@ -68,6 +68,15 @@ def test_a_shipped_name_with_the_checkpoint_of_another_preset_behind_it_fails_co
         assert node.alive
 
 
+def test_a_base_without_trained_heads_fails_configure_with_the_remedy(start):
+    with start({"checkpoint": "sam_vit_b"}) as (node, robot):
+        status, _ = robot.diagnostics(lambda s: s.level == DiagnosticStatus.ERROR, deadline_s=60)
+        assert "'sam_vit_b' is a pretrained base without trained heads" in status.message
+        assert "config/train/fine_tune.yaml" in status.message
+        assert robot.state() == "unconfigured"
+        assert node.alive
+
+
 def test_lifecycle_there_and_back(start, tiny_checkpoint):
     with start({"checkpoint": tiny_checkpoint, "autostart": "false"}) as (node, robot):
         assert robot.state() == "unconfigured"
@@ -93,6 +102,7 @@ def test_lifecycle_there_and_back(start, tiny_checkpoint):
     [
         ({"device": "gpu"}, "segment: device is 'gpu': choose auto, cpu, cuda or cuda:N"),
         ({"score_threshold": 1.5}, "score_threshold"),
+        ({"depth_policy": "guess"}, "depth_policy is 'guess': choose from estimate, rgb_only, drop"),
     ],
 )
 def test_bad_start_up_parameters_end_the_node_with_code_2_and_the_reason(start, parameters, text):

@@ -219,6 +219,27 @@ def test_an_unknown_name_lists_where_it_was_looked_for(tmp_path: Path, monkeypat
         find_checkpoint("tinny")
 
 
+@pytest.mark.parametrize("base", ["sam_vit_b", "mobile_sam", "weights/sam_vit_b_01ec64.pth"])
+def test_a_base_without_trained_heads_is_refused_with_the_remedy(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights").mkdir()
+    Path("weights/sam_vit_b_01ec64.pth").touch()
+    with pytest.raises(
+        CheckpointError, match=rf"'{base}' .* without trained heads.*config/train/fine_tune.yaml.*or use 'tiny'"
+    ):
+        load_checkpoint(base)
+
+
+def test_a_checkpoint_trained_on_a_base_is_found_by_the_name_of_its_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPDA_SAM_CHECKPOINTS", str(tmp_path))
+    (tmp_path / "spda_sam_sam_vit_b.safetensors").touch()
+    assert find_checkpoint("sam_vit_b", prefix="spda_sam") == tmp_path / "spda_sam_sam_vit_b.safetensors"
+
+
 def test_a_name_with_a_dot_or_slash_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny").write_bytes(b"")
