@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from benchmarks.timing import times_ms
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.weights.checkpoint import load_checkpoint
-from training.export import open_session, proof_inputs, to_onnx
+from training.export import to_onnx
+from training.measuring.agreement import open_session, proof_inputs
 
 YOLO = "YOLO11n-seg"
 Feed = Mapping[str, NDArray[np.float32]]

@@ -14,7 +14,8 @@ from benchmarks.yolo import YOLO, main, noise, table_rows, without_depth
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.weights.checkpoint import save_checkpoint
-from training.export import named_inputs, to_onnx
+from training.export import to_onnx
+from training.measuring.agreement import named_inputs
 
 
 @pytest.fixture(scope="module")
