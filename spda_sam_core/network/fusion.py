@@ -253,4 +253,4 @@ def _places(side: int, device: torch.device) -> Tensor:
 
 def _split_heads(x: Tensor) -> Tensor:
     """(B, C, h, h) to (B, heads, h*h, C / heads)."""
-    return x.flatten(2).unflatten(1, (_HEADS, -1)).transpose(2, 3)
+    return x.reshape(x.shape[0], _HEADS, x.shape[1] // _HEADS, -1).transpose(2, 3)

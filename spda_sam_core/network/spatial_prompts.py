@@ -117,7 +117,7 @@ class SpatialPrompts(nn.Module):
                 weights = area_pool(region, features.shape[-1]).flatten(2).to(flat.dtype)  # (B, P, h*h)
                 means.append((weights @ flat) / weights.sum(dim=2, keepdim=True).clamp(min=1e-3))
         tokens: Tensor = self.from_regions(torch.cat(means, dim=2))
-        return tokens.unflatten(2, (2, -1))
+        return tokens.reshape(*tokens.shape[:2], 2, -1)
 
     def _in_boxes(self, boxes_xyxy: Tensor, side: int) -> Tensor:
         """(B, P, 4) boxes in network pixels to (B, P, side, side) float32, 1 where a cell's centre lies inside."""
@@ -169,10 +169,10 @@ class SpatialPrompts(nn.Module):
 
     def _encode(self, xy: Tensor) -> Tensor:
         """(B, P, X, 2) network pixels to SAM's (B, P, X, D), in float32: its sines are of large numbers."""
-        size = (self.input_size, self.input_size)
         with torch.autocast(xy.device.type, enabled=False):
-            encoded: Tensor = self.prompt_encoder.pe_layer.forward_with_coords(xy.float().flatten(0, 1), size)
-        return encoded.reshape(*xy.shape[:2], *encoded.shape[1:])
+            # `forward_with_coords` does the same in place, which ONNX can only say with ScatterND
+            encoded: Tensor = self.prompt_encoder.pe_layer._pe_encoding(xy.float() / self.input_size)
+        return encoded
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,9 @@ class EfficientNetLiteEncoder(nn.Module):
         base: timm's network without head and batch normalisation.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, name: str) -> None:
         super().__init__()
         self.base = folded(timm_base(name))
