@@ -19,6 +19,7 @@ from spda_sam_core.settings import settings
 from training.data.dataset import Sample
 from training.data.turbidity import add_turbidity
 
+
 @settings
 class AugmentConfig:
     """Ranges of the random changes.
