@@ -70,7 +70,7 @@ class MaskHead(nn.Module):
         Returns:
             (B, P, 8, 8 + 3): weights of the features, of x and y as `_places` has them, and the bias.
         """
-        features, slopes = weight.split((_INNER, _PLACE), dim=3)
+        features, slopes = weight[..., :_INNER], weight[..., _INNER:]
         low, high = (boxes_xyxy.float().clamp(0, self.input_size) / self.input_size).chunk(2, dim=2)  # (B, P, 2)
         half = ((high - low) / 2).clamp(min=_LEAST_HALF_PX / self.input_size)[:, :, None]
         middle = ((low + high) / 2)[:, :, None]  # (B, P, 1, 2)
