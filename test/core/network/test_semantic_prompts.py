@@ -1,60 +1,49 @@
-"""Semantic prompts: places, boxes and the choice of the best."""
+"""Semantic prompts: each proposal's own, and where it lies."""
 
 from __future__ import annotations
 
 import torch
+from network_cases import SMALL
+from torch import Tensor
 
-from spda_sam_core.config import load_model_config
-from spda_sam_core.network.semantic_prompts import (
-    ProposalHead,
-    Pyramid,
-    SemanticPrompts,
-    best_places,
-    place_centres,
-    relative_places,
-)
+from spda_sam_core.network.proposals import Proposals
+from spda_sam_core.network.semantic_prompts import SemanticPrompts, relative_places
 
-CONFIG = load_model_config("tiny", class_names=("anode", "object"))
+D, G = SMALL.width, SMALL.grid
 
 
-def test_centres_are_the_middles_of_the_cells_row_by_row():
-    centres = place_centres(2, 8, torch.device("cpu"))
-    assert centres.tolist() == [[4.0, 4.0], [12.0, 4.0], [4.0, 12.0], [12.0, 12.0]]
-
-
-def test_boxes_surround_their_places_at_every_stride():
+def three_proposals() -> tuple[Proposals, Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
-    pyramid = Pyramid(*(torch.randn(2, CONFIG.width, n, n) for n in (48, 24, 12)))
-    proposals = ProposalHead(CONFIG).eval()(pyramid)
-    centres = torch.cat([place_centres(384 // s, s, torch.device("cpu")) for s in (8, 16, 32)])
-    assert proposals.boxes_xyxy.shape == (2, 3024, 4)
-    assert bool((proposals.boxes_xyxy[..., :2] < centres).all())
-    assert bool((proposals.boxes_xyxy[..., 2:] > centres).all())
+    low = torch.rand(1, 3, 2) * 60
+    boxes = torch.cat([low, low + 40], dim=2)
+    proposals = Proposals(torch.randn(1, 3, D), torch.randn(1, 3, 3), boxes, torch.randn(1, 3, 1))
+    return proposals, torch.randn(1, 3, 3, D), torch.randn(1, D, G, G), torch.randn(1, D, G, G)
 
 
-def test_best_places_are_picked_best_first_whatever_their_class():
-    logits = torch.full((2, 50, 11), -5.0)
-    logits[0, 7, 3], logits[0, 30, 10], logits[0, 2, 0] = 2.0, 4.0, 1.0
-    logits[1, 49, 5], logits[1, 0, 5], logits[1, 20, 1] = 3.0, 2.0, 1.0
-    assert best_places(logits, 3).tolist() == [[30, 7, 2], [49, 0, 20]]
-
-
-def test_tokens_of_one_proposal_do_not_depend_on_the_others():
-    torch.manual_seed(0)
-    module = SemanticPrompts(CONFIG).eval()
-    pyramid = Pyramid(*(torch.randn(1, CONFIG.width, n, n) for n in (48, 24, 12)))
-    proposals = ProposalHead(CONFIG).eval()(pyramid)
-    pe = torch.randn(1, CONFIG.width, 24, 24)
-    positions = torch.randn(1, 3, 3, CONFIG.width)
-    with torch.no_grad():
-        all_three, dense = module(proposals.pick(torch.tensor([[5, 900, 3000]])), positions, pyramid.p16, pe)
-        alone, dense_alone = module(proposals.pick(torch.tensor([[900]])), positions[:, 1:2], pyramid.p16, pe)
-    assert all_three.shape == (1, 3, CONFIG.prompt_tokens, CONFIG.width)
-    torch.testing.assert_close(all_three[:, 1:2], alone, rtol=1e-4, atol=1e-5)
+@torch.no_grad()
+def test_tokens_of_one_proposal_do_not_depend_on_the_others() -> None:
+    proposals, positions, embedding, pe = three_proposals()
+    module = SemanticPrompts(SMALL).eval()
+    sparse, dense = module(proposals, positions, embedding, pe)
+    middle = proposals.pick(torch.tensor([[1]]))
+    alone, dense_alone = module(middle, positions[:, 1:2], embedding, pe)
+    assert sparse.shape == (1, 3, SMALL.prompt_tokens, D)
+    torch.testing.assert_close(sparse[:, 1:2], alone, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(dense[:, 1:2], dense_alone)
 
 
-def test_places_are_told_from_the_box():
+@torch.no_grad()
+def test_the_dense_prompt_says_of_each_cell_where_it_lies_in_the_box() -> None:
+    proposals, positions, embedding, pe = three_proposals()
+    module = SemanticPrompts(SMALL).eval()
+    _, dense = module(proposals, positions, embedding, pe)
+    places = relative_places(proposals.boxes_xyxy, G, SMALL.input_size)  # (1, 3, G*G, 5), row by row
+    for row, column in ((0, 0), (2, 7), (7, 2)):
+        expected = module.whereabouts(places[:, :, row * G + column])
+        torch.testing.assert_close(dense[..., row, column], expected)
+
+
+def test_places_are_told_from_the_box() -> None:
     seen = relative_places(torch.tensor([[[0.0, 0, 64, 32]]]), 6, 96)[0, 0].reshape(6, 6, 5)
     # cell centres at 8, 24, ..; the box's centre is at (32, 16), its half sizes are 32 and 16
     torch.testing.assert_close(seen[0, 0], torch.tensor([-0.75, -0.5, 0.25, 2 / 3, 1 / 3]))
