@@ -1,17 +1,12 @@
-"""Doubles: the fixed point against torchvision's greedy suppression and a greedy loop over masks; static shapes."""
+"""Suppression inside the network against torchvision's NMS and a greedy loop."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
-from network_cases import SMALL, awakened, inputs
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import box_iou, nms
 
-from spda_sam_core.network.network import build_network
 from spda_sam_core.network.suppression import (
     BOX_IOU,
     MASK_IOU,
@@ -26,180 +21,111 @@ from spda_sam_core.network.suppression import (
 
 
 def crowd(seed: int, n: int) -> tuple[Tensor, Tensor]:
-    """Scores (n,) and boxes (n, 4) that gather around a few things."""
+    """(2, n) scores and (2, n, 4) boxes in clusters, in which a third or so are doubles."""
     g = torch.Generator().manual_seed(seed)
-    things = torch.rand(6, 4, generator=g) * 60
-    which = torch.randint(6, (n,), generator=g)
-    low = things[which, :2] + torch.randn(n, 2, generator=g) * 4
-    sides = 20 + things[which, 2:] / 2 + torch.randn(n, 2, generator=g).abs() * 4
-    return torch.rand(n, generator=g), torch.cat([low, low + sides], dim=1)
+    middles = 100 * torch.rand(2, 1 + n // 4, 2, generator=g)
+    middle = middles.repeat(1, 4, 1)[:, :n] + 4 * torch.randn(2, n, 2, generator=g)
+    half = 15 + 3 * torch.randn(2, n, 2, generator=g)
+    return torch.rand(2, n, generator=g), torch.cat([middle - half, middle + half], dim=2)
 
 
-def longest_chain(double: Tensor) -> int:
-    """Of (M, M) doubles, best first: how many candidates stand in the longest row of each beating the next."""
-    length = [1] * len(double)
-    for i in range(len(double)):
-        for j in range(i):
-            if double[i, j]:
-                length[i] = max(length[i], length[j] + 1)
-    return max(length)
+@pytest.mark.parametrize("seed", range(20))
+def test_boxes_that_stay_are_those_of_torchvision_in_its_order(seed: int) -> None:
+    scores, boxes = crowd(seed, 40)
+    expected = [nms(b, s, BOX_IOU).tolist() for b, s in zip(boxes, scores, strict=True)]
+    assert all(20 < len(kept) < 40 for kept in expected)
+    index, unique = best_unique(scores, boxes, 40)
+    assert [i[u].tolist() for i, u in zip(index, unique, strict=True)] == expected
+    few, all_unique = best_unique(scores, boxes, 10)  # of a pool of all 40
+    assert few.tolist() == [kept[:10] for kept in expected]
+    assert bool(all_unique.all())
 
 
-def in_a_row(n: int) -> Tensor:
-    """(1, n, n) doubles: each candidate is a double of its neighbours alone."""
-    return (torch.arange(n)[:, None] - torch.arange(n)).abs()[None] == 1
+def test_boxes_overlap_as_torchvision_says_degenerate_ones_too() -> None:
+    _, boxes = crowd(0, 30)
+    boxes[0, 3] = torch.tensor([5.0, 5, 5, 9])
+    expected = torch.stack([torch.nan_to_num(box_iou(b, b)) for b in boxes])
+    torch.testing.assert_close(box_overlaps(boxes), expected)
 
 
-def test_overlaps_of_boxes_are_those_of_torchvision() -> None:
-    _, boxes = crowd(0, 40)
-    boxes[3] = torch.tensor([5.0, 5, 5, 9])  # without area
-    torch.testing.assert_close(box_overlaps(boxes[None])[0], box_iou(boxes, boxes).nan_to_num(0))
+@pytest.mark.parametrize("length", range(2, ROUNDS + 2))
+def test_in_a_chain_every_second_one_stays(length: int) -> None:
+    """Each overlaps its neighbours only: the second goes, so the third stays, so the fourth goes."""
+    left = 20.0 * torch.arange(length)
+    boxes = torch.stack([left, torch.zeros(length), left + 120, torch.full((length,), 50.0)], dim=1)
+    scores = torch.linspace(0.9, 0.1, length)
+    expected = nms(boxes, scores, BOX_IOU).tolist()
+    assert expected == list(range(0, length, 2))
+    index, unique = best_unique(scores[None], boxes[None], length)
+    assert index[0][unique[0]].tolist() == expected
 
 
-@pytest.mark.parametrize("n", range(1, ROUNDS + 2))
-def test_chains_up_to_the_number_of_rounds_are_exact(n: int) -> None:
-    # the first beats the second, which then cannot beat the third
-    assert stays(in_a_row(n))[0].tolist() == [float(i % 2 == 0) for i in range(n)]
+def test_where_fewer_are_unique_doubles_fill_up_and_are_called_so() -> None:
+    box = torch.tensor([10.0, 10, 50, 50])
+    boxes = torch.stack([box, box + 1, box + 100, box + 2, box + 101])[None]
+    scores = torch.tensor([[0.5, 0.6, 0.3, 0.9, 0.8]])
+    index, unique = best_unique(scores, boxes, 4)
+    assert index.tolist() == [[3, 4, 1, 0]]
+    assert unique.tolist() == [[True, True, False, False]]
 
 
-def test_the_k_best_boxes_are_those_of_greedy_suppression() -> None:
-    longest, k = 0, 12
-    for seed in range(40):
-        scores, boxes = crowd(seed, POOL * k)
-        order = scores.argsort(descending=True)
-        chain = longest_chain(box_iou(boxes[order], boxes[order]) > BOX_IOU)
-        if chain > ROUNDS + 1:
-            continue
-        longest = max(longest, chain)
-        index, unique = best_unique(scores[None], boxes[None], k)
-        kept = nms(boxes, scores, BOX_IOU)[:k]
-        assert index[0][unique[0]].tolist() == kept.tolist()
-        assert int(unique.sum()) == len(kept)
-    assert longest == ROUNDS + 1  # the hardest that is promised was among them
-
-
-def test_images_of_a_batch_do_not_know_of_each_other() -> None:
-    both = [torch.stack(column) for column in zip(*(crowd(seed, 48) for seed in (1, 2)), strict=True)]
-    index, unique = best_unique(*both, 12)
-    for i in range(2):
-        alone, alone_unique = best_unique(both[0][i : i + 1], both[1][i : i + 1], 12)
-        assert torch.equal(index[i : i + 1], alone)
-        assert torch.equal(unique[i : i + 1], alone_unique)
-
-
-def test_doubles_fill_up_and_say_so() -> None:
-    # four of one thing and two of another
-    boxes = torch.tensor([[0.0, 0, 10, 10]] * 4 + [[50.0, 50, 60, 60]] * 2)[None]
-    scores = torch.tensor([[0.5, 0.9, 0.8, 0.7, 0.3, 0.4]])
-    index, unique = best_unique(scores, boxes, 5)
-    assert index.tolist() == [[1, 5, 2, 3, 0]]
-    assert unique.tolist() == [[True, True, False, False, False]]
-
-
-def test_boxes_at_the_limit_itself_are_both_kept() -> None:
-    boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 7]]])  # IoU 0.7 but for rounding
-    limit = float(box_overlaps(boxes)[0, 0, 1])
-    _, unique = best_unique(torch.tensor([[0.9, 0.8]]), boxes, 2)
-    assert bool(unique.all()) == (limit <= BOX_IOU)
-    _, unique = best_unique(torch.tensor([[0.9, 0.8]]), boxes + torch.tensor([0, 0, 0, 0.2]), 2)
+def test_only_the_best_are_compared() -> None:
+    """A pool of `POOL` times k, whatever the number of places: what lies below it is never looked at."""
+    k = 2
+    boxes = torch.tensor([0.0, 0, 10, 10]).repeat(POOL * k + 1, 1)
+    boxes[-1] += 500
+    scores = torch.linspace(0.9, 0.1, POOL * k + 1)
+    _, unique = best_unique(scores[None], boxes[None], k)
     assert unique.tolist() == [[True, False]]
+    boxes[-2] += 300
+    index, unique = best_unique(scores[None], boxes[None], k)
+    assert (index.tolist(), unique.tolist()) == ([[0, POOL * k - 1]], [[True, True]])
 
 
-def rectangles(seed: int, n: int, side: int = 24) -> Tensor:
-    """Logits (n, side, side) of rectangles around a few things, 3 inside and -3 outside."""
-    _, boxes = crowd(seed, n)
-    logits = torch.full((n, side, side), -3.0)
-    for plane, (x0, y0, x1, y1) in zip(logits, (boxes / 100 * side).round().long().tolist(), strict=True):
-        plane[max(y0, 0) : y1, max(x0, 0) : x1] = 3.0
-    return logits
+def test_what_is_not_compared_with_a_better_one_stays() -> None:
+    """Only the upper half of the matrix counts: a weaker one never beats a better one."""
+    double = torch.zeros(1, 3, 3, dtype=torch.bool)
+    double[0, 0, 2] = double[0, 1, 2] = True
+    assert stays(double).tolist() == [[1, 1, 1]]
+    assert stays(double.transpose(1, 2)).tolist() == [[1, 1, 0]]
 
 
-def iou(a: Tensor, b: Tensor) -> float:
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 0.0
+def blobs(seed: int, n: int) -> tuple[Tensor, Tensor]:
+    """(n,) scores and (n, 24, 24) logits: discs, many of them about the same."""
+    g = torch.Generator().manual_seed(seed)
+    middles = 24 * torch.rand(1 + n // 4, 2, generator=g)
+    middle = middles.repeat(4, 1)[:n] + 0.5 * torch.randn(n, 2, generator=g)
+    radius = 5 + 0.5 * torch.rand(n, generator=g)
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    distance = ((x - middle[:, :1, None]) ** 2 + (y - middle[:, 1:, None]) ** 2).sqrt()
+    return torch.rand(n, generator=g), radius[:, None, None] - distance
 
 
-def test_the_k_best_masks_are_those_of_a_greedy_loop() -> None:
-    longest, went, k = 0, 0, 8
-    for seed in range(20):
-        logits = rectangles(seed, 16)
-        scores = torch.rand(16, generator=torch.Generator().manual_seed(seed))
-        masks = logits > 0
-        order = scores.argsort(descending=True).tolist()
-        double = torch.tensor([[iou(masks[i], masks[j]) > MASK_IOU for j in order] for i in order])
-        chain = longest_chain(double)
-        if chain > ROUNDS + 1:
-            continue
-        kept: list[int] = []
-        for i in order:
-            if all(iou(masks[i], masks[j]) <= MASK_IOU for j in kept):
-                kept.append(i)
-        index, unique = best_unique_masks(scores[None], logits[None], k)
-        assert index[0][unique[0]].tolist() == kept[:k]
-        assert len(set(index[0].tolist())) == k
-        longest, went = max(longest, chain), went + 16 - len(kept)
-    assert longest >= 3
-    assert went > 20
+def greedy(scores: Tensor, mask_logits: Tensor) -> list[int]:
+    kept: list[int] = []
+    for i in sorted(range(len(scores)), key=lambda i: -scores[i].item()):
+        own = mask_logits[i] > 0
+        others = [mask_logits[j] > 0 for j in kept]
+        if all((own & other).sum() <= MASK_IOU * (own | other).sum() for other in others):
+            kept.append(i)
+    return kept
 
 
-def test_masks_without_a_pixel_are_no_doubles() -> None:
-    logits = torch.full((1, 3, 8, 8), -1.0)
-    logits[0, 2, :4] = 1.0
-    _, unique = best_unique_masks(torch.tensor([[0.9, 0.8, 0.7]]), logits, 3)
-    assert bool(unique.all())
+@pytest.mark.parametrize("seed", range(10))
+def test_masks_that_stay_are_those_of_a_greedy_loop(seed: int) -> None:
+    cases = [blobs(2 * seed, 20), blobs(2 * seed + 1, 20)]
+    scores, logits = (torch.stack(column) for column in zip(*cases, strict=True))
+    expected = [greedy(*case) for case in cases]
+    assert all(8 < len(kept) < 20 for kept in expected)
+    index, unique = best_unique_masks(scores, logits, 20)
+    assert [i[u].tolist() for i, u in zip(index, unique, strict=True)] == expected
+    few, _ = best_unique_masks(scores, logits, 6)
+    assert few.tolist() == [kept[:6] for kept in expected]
 
 
-@torch.no_grad()
-def test_overlaps_are_exact_under_autocast() -> None:
-    _, boxes = crowd(3, 24)
-    drawn = (rectangles(3, 24, side=96).flatten(1) > 0).float()[None]
-    expected = mask_overlaps(drawn), box_overlaps(boxes[None]), stays(box_overlaps(boxes[None]) > BOX_IOU)
-    with torch.autocast("cpu", torch.bfloat16):
-        actual = mask_overlaps(drawn), box_overlaps(boxes[None]), stays(box_overlaps(boxes[None]) > BOX_IOU)
-    for a, e in zip(actual, expected, strict=True):
-        assert a.dtype == torch.float32
-        assert torch.equal(a, e)
-
-
-@torch.no_grad()
-def test_no_two_masks_that_the_network_calls_unique_show_the_same() -> None:
-    torch.manual_seed(0)
-    one_pass = dataclasses.replace(SMALL, use_spatial_prompts=False, num_instances=6)
-    network = awakened(build_network(one_pass)).eval()
-    torch.nn.init.normal_(network.decoder.mask_head.linear.weight)  # masks that are not empty
-    features = network.encode(*inputs(2))
-    pyramid = network.pyramid(features.fused)
-    proposals = network.proposal_head(pyramid)
-    # three places, each proposed twice: without suppression three pairs of equal masks come out
-    picked = proposals.pick(torch.tensor([[0, 0, 200, 200, 330, 330]]).expand(2, -1))
-    masks, class_logits, _, _ = network.decode(features.fused, pyramid, picked)
-    for drawn, logits in zip(masks > 0, class_logits, strict=True):
-        assert all(mask.any() for mask in drawn)
-        unique = drawn[logits.amax(dim=1) > -19]
-        assert 1 <= len(unique) <= 3
-        assert all(iou(unique[i], unique[j]) <= MASK_IOU for i in range(len(unique)) for j in range(i))
-
-
-class Operators(TorchDispatchMode):
-    """Which operators run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-@torch.no_grad()
-def test_no_operator_of_the_network_has_a_shape_or_a_branch_that_depends_on_values() -> None:
-    network = build_network(SMALL).eval()
-    with Operators() as operators:
-        network(*inputs())
-    assert "topk" in operators.names
-    forbidden = {
-        "nonzero", "masked_select", "index", "index_put", "index_put_", "nms", "roi_align", "grid_sampler_2d", "triu",
-        "tril", "unique_dim", "_unique2", "_local_scalar_dense", "repeat_interleave",
-    }  # fmt: skip
-    assert operators.names & forbidden == set()
+def test_empty_masks_are_no_doubles_of_each_other() -> None:
+    drawn = torch.zeros(1, 3, 16)
+    drawn[0, 2, :4] = 1
+    expected = torch.zeros(1, 3, 3)
+    expected[0, 2, 2] = 1
+    assert torch.equal(mask_overlaps(drawn), expected)
