@@ -33,7 +33,7 @@ def crowd(seed: int, n: int) -> tuple[Tensor, Tensor]:
 def test_boxes_that_stay_are_those_of_torchvision_in_its_order(seed: int) -> None:
     scores, boxes = crowd(seed, 40)
     expected = [nms(b, s, BOX_IOU).tolist() for b, s in zip(boxes, scores, strict=True)]
-    assert all(20 < len(kept) < 40 for kept in expected)
+    assert all(10 < len(kept) < 40 for kept in expected)
     index, unique = best_unique(scores, boxes, 40)
     assert [i[u].tolist() for i, u in zip(index, unique, strict=True)] == expected
     few, all_unique = best_unique(scores, boxes, 10)  # of a pool of all 40
@@ -116,7 +116,7 @@ def test_masks_that_stay_are_those_of_a_greedy_loop(seed: int) -> None:
     cases = [blobs(2 * seed, 20), blobs(2 * seed + 1, 20)]
     scores, logits = (torch.stack(column) for column in zip(*cases, strict=True))
     expected = [greedy(*case) for case in cases]
-    assert all(8 < len(kept) < 20 for kept in expected)
+    assert all(6 <= len(kept) < 20 for kept in expected)
     index, unique = best_unique_masks(scores, logits, 20)
     assert [i[u].tolist() for i, u in zip(index, unique, strict=True)] == expected
     few, _ = best_unique_masks(scores, logits, 6)
