@@ -33,7 +33,7 @@ def crowd(seed: int, n: int) -> tuple[Tensor, Tensor]:
 def test_boxes_that_stay_are_those_of_torchvision_in_its_order(seed: int) -> None:
     scores, boxes = crowd(seed, 40)
     expected = [nms(b, s, BOX_IOU).tolist() for b, s in zip(boxes, scores, strict=True)]
-    assert all(10 < len(kept) < 40 for kept in expected)
+    assert 20 <= sum(map(len, expected)) < 80
     index, unique = best_unique(scores, boxes, 40)
     assert [i[u].tolist() for i, u in zip(index, unique, strict=True)] == expected
     few, all_unique = best_unique(scores, boxes, 10)  # of a pool of all 40
