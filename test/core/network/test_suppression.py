@@ -129,3 +129,20 @@ def test_empty_masks_are_no_doubles_of_each_other() -> None:
     expected = torch.zeros(1, 3, 3)
     expected[0, 2, 2] = 1
     assert torch.equal(mask_overlaps(drawn), expected)
+
+
+def test_overlaps_and_what_stays_are_as_exact_under_autocast() -> None:
+    """Areas of masks are large counts, of which bfloat16 knows those up to 256."""
+    _, boxes = crowd(3, 24)
+    drawn = (torch.nn.functional.interpolate(blobs(3, 24)[1][None], scale_factor=4)[0].flatten(1) > 0).float()[None]
+
+    def overlaps() -> list[Tensor]:
+        of_masks, of_boxes = mask_overlaps(drawn), box_overlaps(boxes)
+        return [of_masks, of_boxes, stays(of_masks > MASK_IOU), stays(of_boxes > BOX_IOU)]
+
+    expected = overlaps()
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = overlaps()
+    for a, e in zip(actual, expected, strict=True):
+        assert a.dtype == torch.float32
+        assert torch.equal(a, e)
