@@ -1,4 +1,4 @@
-"""C2FFM: exact identity untrained and without depth, the whole image in its summary, holes, and reliability."""
+"""C2FFM: exact identity untrained and without depth, its parts, holes, and reliability."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import pytest
 import torch
 from network_cases import SMALL, awakened
 from torch import Tensor
-from torch.nn import functional as F
 
 from spda_sam_core.config import ModelConfig
-from spda_sam_core.network.fusion import C2FFM, KEY_GRID, CoarseGuidance, Reliability
+from spda_sam_core.network.fusion import C2FFM, Reliability
 from spda_sam_core.network.network import build_network
 
 SIZE = SMALL.input_size
@@ -63,6 +62,11 @@ def test_a_part_that_is_switched_off_has_no_weights(part: str) -> None:
     assert names - {name.split(".")[2] for name, _ in left} == {part.removeprefix("fusion_")}
 
 
+def test_coarse_alone_has_weights_at_strides_16_and_32_only() -> None:
+    names = [name for name, _ in C2FFM(dataclasses.replace(SMALL, fusion_fine=False)).named_parameters()]
+    assert {name.split(".")[1] for name in names} == {"2", "3"}
+
+
 @torch.no_grad()
 def test_a_network_of_rgb_alone_has_no_depth_weights_and_sees_none() -> None:
     torch.manual_seed(0)
@@ -72,98 +76,6 @@ def test_a_network_of_rgb_alone_has_no_depth_weights_and_sees_none() -> None:
     image, valid = torch.randn(1, 3, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
     near, far = (network(image, valid * d, valid, torch.ones(1)).mask_logits for d in (0.2, 0.8))
     assert torch.equal(near, far)
-
-
-def one_level(config: ModelConfig, level: int) -> tuple[CoarseGuidance, Tensor, Tensor, Tensor]:
-    """The coarse part of a level, and RGB, depth and what is seen, for it."""
-    rgb, depth, inverse_depth, valid = taps(config, batch=1)
-    guidance = fusion(config).levels[level].coarse
-    assert isinstance(guidance, CoarseGuidance)
-    seen = torch.cat([F.avg_pool2d(inverse_depth * valid, 4), F.avg_pool2d(valid, 4)], dim=1)
-    return guidance, rgb[level], depth[level], seen
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("level", [2, 3])
-@pytest.mark.parametrize("size", [256, 512, 1024])
-def test_the_summary_of_the_scene_reaches_to_its_right_and_lower_edge(size: int, level: int) -> None:
-    """What lies there is seen from the opposite corner: nothing is cut off where 12 does not divide the size."""
-    guidance, rgb, depth, seen = one_level(dataclasses.replace(SMALL, input_size=size), level)
-    guidance.falls.zero_()  # distance must not hide it
-    before = guidance(rgb, depth, seen)[..., 0, 0]
-    for edge in ((..., slice(None), -1), (..., -1, slice(None))):
-        for changed in (rgb.clone(), depth.clone()):
-            changed[edge] += 10
-            is_rgb = changed.shape == rgb.shape
-            after = guidance(changed if is_rgb else rgb, depth if is_rgb else changed, seen)[..., 0, 0]
-            assert (after - before).abs().max() > 1e-4
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("size", [128, 256, 384, 512, 800])
-def test_places_hear_of_what_lies_where_they_are(size: int) -> None:
-    """Attention that falls quickly with distance: what moves surrounds what was changed, wherever that is."""
-    guidance, rgb, depth, seen = one_level(dataclasses.replace(SMALL, input_size=size), 2)
-    guidance.falls[:, 0], guidance.falls[:, 1] = 200.0, 0.0
-    torch.nn.init.zeros_(guidance.gate.weight)
-    torch.nn.init.zeros_(guidance.gate.bias)
-    before = guidance(rgb, depth, seen)
-    side = rgb.shape[-1]
-    wide = side // 4
-    for top, left in ((1, 1), (1, side - wide - 1), (side // 2, side // 3), (side - wide - 1, side - wide - 1)):
-        changed = depth.clone()
-        changed[..., top : top + wide, left : left + wide] += 5
-        moved = (guidance(rgb, changed, seen) - before).abs().sum(dim=1)[0]
-        share = moved / moved.sum()
-        y, x = (((torch.arange(side) + 0.5) * share.sum(dim=dim)).sum().item() for dim in (1, 0))
-        assert abs(y - (top + wide / 2)) < 0.5 * side / KEY_GRID
-        assert abs(x - (left + wide / 2)) < 0.5 * side / KEY_GRID
-
-
-@torch.no_grad()
-def test_attention_prefers_what_is_as_near() -> None:
-    """Two halves at different depths: with a steep fall in depth each half hears of itself alone."""
-    guidance, rgb, depth, seen = one_level(dataclasses.replace(SMALL, input_size=384), 2)
-    guidance.falls[:, 0], guidance.falls[:, 1] = 0.0, 1000.0
-    torch.nn.init.zeros_(guidance.gate.weight)
-    torch.nn.init.zeros_(guidance.gate.bias)
-    seen[:, 0, :, :48], seen[:, 0, :, 48:] = 0.2, 0.7
-    before = guidance(rgb, depth, seen)
-    changed = depth.clone()
-    changed[..., 12:] += 1
-    moved = (guidance(rgb, changed, seen) - before).abs().amax(dim=(0, 1, 2))  # by column
-    assert moved[:11].max() < 1e-5
-    assert moved[13:].min() > 1e-3
-
-
-@torch.no_grad()
-def test_attention_equals_a_calculation_written_out() -> None:
-    config = dataclasses.replace(SMALL, input_size=192)  # 12 x 12 at stride 16: nothing is pooled
-    guidance, rgb, depth, seen = one_level(config, 2)
-    n = KEY_GRID
-    seen[:, :, :8] = 0  # the uppermost two rows of cells are a hole
-    seen[:, :, 8:10] *= 0.5  # and half of the next is
-    known = F.avg_pool2d(seen[:, 1:], 4)[0, 0]
-    near = (F.avg_pool2d(seen[:, :1], 4)[0, 0] / known.clamp(min=1e-9)).flatten()
-    structure = depth * (known > 0)
-    keys, values = guidance.key_value(torch.cat([rgb, structure], dim=1)).flatten(2).split(32, dim=1)
-    queries = guidance.query(rgb).flatten(2)
-    out = torch.empty(32, n * n)
-    place = [((i % n + 0.5) / n, (i // n + 0.5) / n) for i in range(n * n)]
-    is_known = (known > 0).flatten().tolist()
-    for head in range(4):
-        q, k, v = (x[0, 8 * head : 8 * head + 8] for x in (queries, keys, values))
-        in_image, in_depth = guidance.falls[head].tolist()
-        bias = torch.zeros(n * n, n * n)
-        for i, (xi, yi) in enumerate(place):
-            for j, (xj, yj) in enumerate(place):
-                bias[i, j] = -in_image * ((xi - xj) ** 2 + (yi - yj) ** 2) ** 0.5
-                if is_known[i] and is_known[j]:
-                    bias[i, j] -= in_depth * abs(near[i] - near[j]).item()
-        out[8 * head : 8 * head + 8] = v @ torch.softmax(q.T @ k / 8**0.5 + bias, dim=1).T
-    guided = guidance.out(out.reshape(1, 32, n, n))
-    gate = torch.tanh(guidance.gate(structure)) * (known > 0)
-    torch.testing.assert_close(guidance(rgb, depth, seen), guided + rgb * gate, rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
