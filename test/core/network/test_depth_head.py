@@ -31,7 +31,7 @@ def test_an_estimate_stands_in_only_where_it_is_wanted_and_nothing_is_known() ->
     for i in (0, 1, 3):  # holes stay holes, even almost everywhere
         assert torch.equal(filled[i], depth[i])
         assert torch.equal(filled_valid[i], valid[i])
-    near, seen = (1 / (1 + (-F.interpolate(logits[2:3], size=(SIZE, SIZE), mode="bilinear")).exp()))[0]
+    near, seen = F.interpolate(1 / (1 + (-logits[2:3]).exp()), size=(SIZE, SIZE), mode="bilinear")[0]
     assert 0.2 < (seen > 0.5).float().mean() < 0.8
     assert torch.equal(filled_valid[2, 0], (seen > 0.5).float())
     torch.testing.assert_close(filled[2, 0], torch.where(seen > 0.5, near, torch.zeros(())))

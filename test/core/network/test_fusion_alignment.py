@@ -10,7 +10,7 @@ from network_cases import awakened
 from torch import Tensor
 from torch.nn import functional as F
 
-from spda_sam_core.network.fusion import CoarseGuidance, FusionLevel, Reliability
+from spda_sam_core.network.fusion import CoarseGuidance, FusionLevel
 
 C, CD = 16, 6
 SIZES = [(256, 16), (256, 32), (512, 16), (512, 32), (1024, 16), (1024, 32)]
@@ -115,36 +115,3 @@ def test_structure_at_the_right_and_lower_edge_reaches_the_summary(size: int, st
         changed = depth.clone()
         changed[edge] += 2
         assert (module(rgb, changed, seen) - before)[0, :, 0, 0].abs().max() > 1e-4  # looked at from far away
-
-
-def new_reliability() -> Reliability:
-    torch.manual_seed(0)
-    return Reliability(C, CD).eval()
-
-
-@torch.no_grad()
-def test_a_third_of_holes_closes_the_gate_a_little() -> None:
-    module = new_reliability()
-    module.gate.weight.copy_(torch.tensor([0.0, 3.0, 0.0]).reshape(1, 3, 1, 1))
-    rgb, depth, _, seen = features(256, 16)
-    seen[:, 1:] = 1
-    partly = seen.clone()
-    partly[:, :, :32, :32] *= 2 / 3
-    before, after = module(rgb, depth, seen), module(rgb, depth, partly)
-    torch.testing.assert_close(before[..., 8:, 8:], after[..., 8:, 8:])
-    expected = torch.sigmoid(torch.tensor(3 * 2 / 3 + 1)) / torch.sigmoid(torch.tensor(3.0 + 1))
-    torch.testing.assert_close((after / before)[..., :8, :8], expected.expand(1, 1, 8, 8))
-
-
-@torch.no_grad()
-def test_padding_says_nothing_of_how_well_depth_and_image_agree() -> None:
-    module = new_reliability()
-    module.gate.weight.copy_(torch.tensor([0.0, 0.0, 50.0]).reshape(1, 3, 1, 1))
-    rgb, depth, _, seen = features(256, 16)
-    alone = module(rgb, depth, seen)
-    padded = [F.pad(x, (0, x.shape[-1]) * 2) for x in (rgb, depth, seen)]
-    for x in padded[:2]:  # a bias or the image's border leaves something in the padding
-        x[..., 16:] = 0.7
-    within = module(*padded)[..., :16, :16]
-    torch.testing.assert_close(within, alone, rtol=1e-4, atol=1e-5)
-    assert (alone - torch.sigmoid(torch.tensor(1.0))).abs().min() > 0.01

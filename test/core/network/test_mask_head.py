@@ -33,7 +33,7 @@ def cond_inst(head: MaskHead, token: Tensor, features: Tensor, box: Tensor) -> T
         for column in range(SIDE):
             planes[0, row, column] = (4 * column + 2 - (x0 + x1) / 2) / half_width
             planes[1, row, column] = (4 * row + 2 - (y0 + y1) / 2) / half_height
-    x = torch.cat([head.squeeze(features[None]), planes.clamp(-3, 3)[None]], dim=1)  # (1, 8 + 2, h, h)
+    x = torch.cat([head.squeeze(features[None]), planes[None]], dim=1)  # (1, 8 + 2, h, h)
     weight1, bias1, weight2, bias2 = head.kernels(token).split([80, 8, 64, 8])
     x = F.relu(F.conv2d(x, weight1.reshape(8, 10, 1, 1), bias1))
     x = F.relu(F.conv2d(x, weight2.reshape(8, 8, 1, 1), bias2))
