@@ -120,6 +120,15 @@ def test_prompts_equal_those_of_the_upstream_prompt_encoder() -> None:
     torch.testing.assert_close(given_dense, expected_dense, rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_logits_beyond_what_a_mask_prompt_may_say_are_cut() -> None:
+    own = module()
+    logits = masks_with((3, 3, 9, 17), (5, 20, 30, 30)) * 6.4  # 32 inside, -32 outside
+    expected = own(logits, torch.zeros(1, 2, 4), *features())
+    for given, e in zip(own(100 * logits, torch.zeros(1, 2, 4), *features()), expected, strict=True):
+        torch.testing.assert_close(given, e)
+
+
 def pooled(region: Tensor, side: int) -> Tensor:
     """Mean over blocks, one cell at a time."""
     block = region.shape[0] // side
@@ -132,10 +141,9 @@ def pooled(region: Tensor, side: int) -> Tensor:
 @torch.no_grad()
 def test_region_tokens_say_the_mean_features_inside_and_around() -> None:
     own = module()
-    logits = 3 * torch.randn(1, 2, SIDE, SIDE) - 4
-    logits[0, 0, 8:14, 4:12] += 10
-    logits[0, 1, 20:30, 18:32] += 10
-    logits[logits.abs() < 0.05] = 1.0
+    logits = -3 * torch.rand(1, 2, SIDE, SIDE) - 0.1
+    logits[0, 0, 8:14, 4:12] += 4
+    logits[0, 1, 20:26, 22:32] += 4
     mask_features, embedding = features()
     sparse, _ = own(logits, torch.zeros(1, 2, 4), mask_features, embedding)
     for i in range(2):

@@ -11,7 +11,6 @@ from spda_sam_core.network.suppression import (
     BOX_IOU,
     MASK_IOU,
     POOL,
-    ROUNDS,
     best_unique,
     best_unique_masks,
     box_overlaps,
@@ -48,7 +47,7 @@ def test_boxes_overlap_as_torchvision_says_degenerate_ones_too() -> None:
     torch.testing.assert_close(box_overlaps(boxes), expected)
 
 
-@pytest.mark.parametrize("length", range(2, ROUNDS + 2))
+@pytest.mark.parametrize("length", [2, 3, 4, 5])
 def test_in_a_chain_every_second_one_stays(length: int) -> None:
     """Each overlaps its neighbours only: the second goes, so the third stays, so the fourth goes."""
     left = 20.0 * torch.arange(length)
