@@ -172,6 +172,23 @@ def test_what_it_saw_of_depth_is_the_mean_of_each_cell_with_0_where_unknown() ->
         torch.testing.assert_close(seen[row, column], (depth[cell] * valid[cell]).mean())
 
 
+@torch.no_grad()
+def test_pass_2_hears_all_that_pass_1_heard_and_what_it_drew() -> None:
+    net = network()
+    features, pyramid, proposals = features_of(net)
+    picked = proposals.pick(torch.arange(6)[None] * 50)
+    heard: list[tuple[Tensor, ...]] = []
+    spatial: list[tuple[Tensor, Tensor]] = []
+    net.decoder.register_forward_pre_hook(lambda _, given: heard.append(given))
+    net.spatial_prompts.register_forward_hook(lambda _, given, output: spatial.append(output))
+    net.segment(features.fused, pyramid, picked)
+    (first, second), ((sparse, dense),) = heard, spatial
+    assert torch.equal(second[2], torch.cat([first[2], sparse], dim=2))
+    assert torch.equal(second[3], first[3] + dense)
+    for i in (0, 1, 4, 5):  # embedding, its positions, mask features and boxes
+        assert torch.equal(first[i], second[i])
+
+
 def test_silenced_proposals_say_nothing_and_keep_the_rest() -> None:
     torch.manual_seed(0)
     given = Proposals(torch.randn(2, 3, 8), torch.randn(2, 3, C), torch.rand(2, 3, 4), torch.randn(2, 3, 1))
