@@ -49,17 +49,22 @@ class Setup:
         train: YAML of the run that all peers share.
         output: folder of the runs.
         warmup_share: share of its time in which the learning rate of a run rises.
+        decay_share: share of its time in which it falls to 0, at the end.
         peers: the networks.
     """
 
     train: str
     output: str
     warmup_share: float
+    decay_share: float
     peers: tuple[Peer, ...]
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup_share < 1:
-            raise ValueError(f"warmup_share {self.warmup_share} must lie in [0, 1)")
+        if min(self.warmup_share, self.decay_share) < 0 or self.warmup_share + self.decay_share > 1:
+            raise ValueError(
+                f"warmup_share {self.warmup_share} and decay_share {self.decay_share} must be at least 0, and "
+                "together at most 1"
+            )
         names = [peer.name for peer in self.peers]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"peers are named {names}: give at least one, and each its own name")

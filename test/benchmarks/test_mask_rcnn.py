@@ -73,7 +73,7 @@ def timed(tmp_path: Path) -> TimedRun:
         save_every=2,
         precision="float32",
     )
-    return TimedRun(config, budget_ms=5000, warmup_ms=1000)
+    return TimedRun(config, budget_ms=5000, warmup_ms=1000, decay_ms=2000)
 
 
 @pytest.fixture

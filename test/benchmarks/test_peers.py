@@ -18,7 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def written(tmp_path: Path, **changes: object) -> Path:
     path = tmp_path / "peers.yaml"
     peer = {"name": "a", "title": "A", "network": "spda_sam"}
-    data = {"train": "config/train/peers.yaml", "output": str(tmp_path), "warmup_share": 0.1, "peers": [peer]}
+    data = {"train": "config/train/peers.yaml", "output": str(tmp_path), "warmup_share": 0.1, "decay_share": 0.5}
+    data["peers"] = [peer]
     path.write_text(yaml.safe_dump({**data, **changes}), encoding="utf-8")
     return path
 
@@ -39,7 +40,7 @@ def test_ours_differ_in_depth_alone_and_all_see_the_same_augmentation_and_size(m
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"warmup_share": 1.0}, r"warmup_share 1.0 must lie in \[0, 1\)"),
+        ({"warmup_share": 0.6}, r"warmup_share 0.6 and decay_share 0.5 must be at least 0, and together at most 1"),
         ({"peers": []}, "give at least one"),
         ({"peers": [{"name": "a", "title": "A", "network": "yolo"}]}, "network: 'yolo': choose one of spda_sam"),
         ({"peers": [{"name": "a", "title": "A", "network": "mask_rcnn", "model": {"width": 8}}]}, "leave it out"),
