@@ -112,7 +112,7 @@ class SelfPromptedDecoder(nn.Module):
         b, p = sparse.shape[:2]
         prompts = self._add_output_tokens(sparse)  # (B*P, n, D)
         n = prompts.shape[1]
-        biases = self._attention_biases(dense, n)
+        biases = self._attention_biases(dense)
 
         def of_image(tokens: Tensor) -> Tensor:  # (B*P, n, D) to (B, P*n, D)
             return tokens.reshape(b, p * n, -1)
@@ -130,7 +130,11 @@ class SelfPromptedDecoder(nn.Module):
                 tokens = tokens + attend(layer.self_attn, placed, placed, tokens)
             queries = of_image(layer.norm1(tokens))
             queries = queries + attend(
-                layer.cross_attn_token_to_image, queries + prompts_of_image, keys + key_pe, keys, next(biases)
+                layer.cross_attn_token_to_image,
+                queries + prompts_of_image,
+                keys + key_pe,
+                keys,
+                next(biases)[..., None, :],
             )
             queries = layer.norm2(queries)
             queries = layer.norm3(queries + layer.mlp(queries))
@@ -139,13 +143,17 @@ class SelfPromptedDecoder(nn.Module):
                 keys + key_pe,
                 queries + prompts_of_image,
                 queries,
-                next(biases).transpose(2, 3),
+                next(biases).transpose(2, 3)[..., None],
             )
             keys = layer.norm4(keys)
             tokens = of_prompt(queries)
         queries = of_image(tokens)
         queries = queries + attend(
-            transformer.final_attn_token_to_image, queries + prompts_of_image, keys + key_pe, keys, next(biases)
+            transformer.final_attn_token_to_image,
+            queries + prompts_of_image,
+            keys + key_pe,
+            keys,
+            next(biases)[..., None, :],
         )
         return of_prompt(transformer.norm_final_attn(queries)), keys
 
@@ -155,22 +163,31 @@ class SelfPromptedDecoder(nn.Module):
         prompts = sparse.flatten(0, 1)
         return torch.cat([outputs.expand(len(prompts), -1, -1), prompts], dim=1)
 
-    def _attention_biases(self, dense: Tensor, n: int) -> Iterator[Tensor]:
-        """For each cross-attention in turn (B, heads, P*n, G*G): all n tokens of an instance share its bias."""
-        b, p = dense.shape[:2]
-        places = dense.flatten(3).transpose(2, 3)  # (B, P, G*G, X)
-        all_biases = self.biases(places).permute(0, 3, 1, 2)  # (B, layers * heads, P, G*G)
-        for bias in all_biases.split(self.heads, dim=1):
-            yield bias[:, :, :, None].expand(-1, -1, -1, n, -1).reshape(b, self.heads, p * n, -1)
+    def _attention_biases(self, dense: Tensor) -> Iterator[Tensor]:
+        """For each cross-attention in turn (B, heads, P, G*G): all tokens of an instance share its bias."""
+        all_biases = self.biases(dense.flatten(3).transpose(2, 3)).permute(0, 3, 1, 2)  # (B, layers * heads, P, G*G)
+        yield from all_biases.split(self.heads, dim=1)
 
 
 def attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """SAM's attention layer, fused where it can be, with a bias (B, heads, queries, keys) on its logits."""
+    """SAM's attention layer with a bias on its logits.
+
+    Args:
+        attention: SAM's weights.
+        q: (B, queries, D).
+        k: (B, keys, D).
+        v: (B, keys, D).
+        bias: (B, heads, P, 1, keys), for P groups of queries, or (B, heads, queries, P, 1), for P groups of keys. It is
+            not made as large as the logits, which would cost as much as adding it.
+    """
     q, k, v = attention.q_proj(q), attention.k_proj(k), attention.v_proj(v)
     q, k, v = (attention._separate_heads(x, attention.num_heads) for x in (q, k, v))  # (B, heads, tokens, D / heads)
-    if bias is not None and bias.requires_grad:  # torch's fused kernels give a bias no gradient
-        mixed = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]) + bias, dim=3).to(v.dtype) @ v
+    if bias is None:
+        mixed = F.scaled_dot_product_attention(q, k, v)
     else:
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
+        logits = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])  # (B, heads, queries, keys)
+        groups = (bias.shape[2], -1, logits.shape[3]) if bias.shape[3] == 1 else (logits.shape[2], bias.shape[3], -1)
+        logits = (logits.reshape(*logits.shape[:2], *groups) + bias).reshape(logits.shape)
+        mixed = torch.softmax(logits, dim=3).to(v.dtype) @ v
     out: Tensor = attention.out_proj(attention._recombine_heads(mixed))
     return out

@@ -52,7 +52,7 @@ def fill_missing_depth(
     Returns:
         Inverse depth and validity, (B, 1, S, S) each. No gradient flows into the estimate: its mistakes are given.
     """
-    estimate = torch.sigmoid(enlarge(estimate_logits.detach().float(), inverse_depth.shape[-1]))
+    estimate = enlarge(torch.sigmoid(estimate_logits.detach().float()), inverse_depth.shape[-1])
     near, seen = estimate.chunk(2, dim=1)
     missing = wanted[:, None, None, None] * (depth_valid.amax(dim=(2, 3), keepdim=True) <= 0).to(wanted.dtype)
     seen = (seen > 0.5).to(near.dtype)

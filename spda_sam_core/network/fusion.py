@@ -38,11 +38,8 @@ class C2FFM(nn.Module):
         self.variation = DepthVariation(config) if config.fusion_fine else None
         pairs = zip(config.encoder_widths, config.depth_widths, strict=True)
         self.levels = nn.ModuleList(
-            # structure is coarse: strides 4 and 8 get it through the pyramid
-            FusionLevel(rgb, depth, coarse=config.fusion_coarse and i >= 2, fine=config.fusion_fine)
-            if config.fusion_coarse or config.fusion_fine
-            else PlainAddition(rgb, depth)
-            for i, (rgb, depth) in enumerate(pairs)
+            _level(rgb, depth, coarse=config.fusion_coarse, fine=config.fusion_fine, stride=stride)
+            for (rgb, depth), stride in zip(pairs, (4, 8, 16, 32), strict=False)
         )
 
     def forward(
@@ -64,6 +61,25 @@ class C2FFM(nn.Module):
         near = area_pool(inverse_depth * depth_valid, rgb[0].shape[-1])
         seen = torch.cat([near, known], dim=1)
         return tuple(level(x, d, v, seen) for level, x, d, v in zip(self.levels, rgb, depth, variations, strict=True))
+
+
+def _level(rgb_channels: int, depth_channels: int, *, coarse: bool, fine: bool, stride: int) -> nn.Module:
+    """What happens at one stride; structure is coarse: strides 4 and 8 get it through the pyramid."""
+    if not coarse and not fine:
+        return PlainAddition(rgb_channels, depth_channels)
+    coarse_here = coarse and stride >= 16
+    if not coarse_here and not fine:
+        return Untouched()
+    return FusionLevel(rgb_channels, depth_channels, coarse=coarse_here, fine=fine)
+
+
+class Untouched(nn.Module):
+    """F = RGB, at a stride at which no depth is let in."""
+
+    def forward(self, rgb: Tensor, depth: Tensor, variation: Tensor, seen: Tensor) -> Tensor:
+        """(B, C, h, h) as it is."""
+        del depth, variation, seen
+        return rgb
 
 
 class PlainAddition(nn.Module):

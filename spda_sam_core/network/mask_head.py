@@ -18,6 +18,7 @@ _INNER = 8
 _PLACE = 2
 _SIZES = (_INNER * (_INNER + _PLACE), _INNER, _INNER * _INNER, _INNER)
 """Weights and biases of the first and of the second convolution; the third, to one channel, begins at zero."""
+_LEAST_HALF_PX = 4.0
 
 
 class MaskHead(nn.Module):
@@ -45,25 +46,40 @@ class MaskHead(nn.Module):
         b, p, _ = mask_tokens.shape
         h = mask_features.shape[-1]
         weight1, bias1, weight2, bias2 = self.kernels(mask_tokens).split(_SIZES, dim=2)
-        weight1 = weight1.reshape(b, p * _INNER, _INNER + _PLACE)
         few = self.squeeze(mask_features).flatten(2)  # (B, 8, h*h)
-        x = (weight1[..., :_INNER] @ few).reshape(b, p, _INNER, h, h)
-        columns, rows = self._relative_places(boxes_xyxy, h)  # (B, P, h) each
-        slopes = weight1[..., _INNER:].reshape(b, p, _INNER, _PLACE)
-        # a linear function of the place is a sum over its column and its row
-        x = x + (slopes[..., 0, None] * columns[:, :, None])[..., None, :]
-        x = x + (slopes[..., 1, None] * rows[:, :, None] + bias1[..., None])[..., None]
-        x = F.relu(x).reshape(b, p, _INNER, h * h)
-        x = F.relu(weight2.reshape(b, p, _INNER, _INNER) @ x + bias2[..., None])
+        with torch.autocast(few.device.type, enabled=False):  # in the pixels of a small box slopes are steep
+            kernels1 = self._over_the_input(weight1.float().reshape(b, p, _INNER, -1), bias1.float(), boxes_xyxy)
+            planes = torch.cat([few.float(), _places(h, few.device).expand(b, -1, -1)], dim=1)  # (B, 8 + 3, h*h)
+            x = F.relu(kernels1.reshape(b, p * _INNER, -1) @ planes)  # (B, P*8, h*h)
+        x = F.relu(weight2.reshape(b, p, _INNER, _INNER) @ x.reshape(b, p, _INNER, h * h) + bias2[..., None])
         last = self.last(mask_tokens)  # (B, P, 9)
         drawn = (last[:, :, None, :_INNER] @ x)[:, :, 0] + last[..., _INNER:]  # (B, P, h*h)
         drawn = drawn + self.linear(mask_tokens) @ mask_features.flatten(2)
         return drawn.reshape(b, p, h, h)
 
-    def _relative_places(self, boxes_xyxy: Tensor, h: int) -> tuple[Tensor, Tensor]:
-        """X of the columns and y of the rows of cells, (B, P, h) each, in half sizes of the box, within -3..3."""
-        centres = (torch.arange(h, device=boxes_xyxy.device, dtype=torch.float32) + 0.5) * (self.input_size / h)
-        low, high = boxes_xyxy.float().clamp(0, self.input_size).chunk(2, dim=2)  # (B, P, 2)
-        half = ((high - low) / 2).clamp(min=4.0)
-        places = ((centres - ((low + high) / 2)[..., None]) / half[..., None]).clamp(-3, 3)  # (B, P, 2, h)
-        return places[:, :, 0], places[:, :, 1]
+    def _over_the_input(self, weight: Tensor, bias: Tensor, boxes_xyxy: Tensor) -> Tensor:
+        """First convolution, of places in half sizes of the box from its middle, as one of places in the whole input.
+
+        So one product serves all instances, and no plane of places is made for each.
+
+        Args:
+            weight: (B, P, 8, 8 + 2).
+            bias: (B, P, 8).
+            boxes_xyxy: (B, P, 4) network pixels.
+
+        Returns:
+            (B, P, 8, 8 + 3): weights of the features, of x and y as `_places` has them, and the bias.
+        """
+        features, slopes = weight[..., :_INNER], weight[..., _INNER:]
+        low, high = (boxes_xyxy.float().clamp(0, self.input_size) / self.input_size).chunk(2, dim=2)  # (B, P, 2)
+        half = ((high - low) / 2).clamp(min=_LEAST_HALF_PX / self.input_size)[:, :, None]
+        middle = ((low + high) / 2)[:, :, None]  # (B, P, 1, 2)
+        slopes = slopes / half
+        offset = bias - (slopes * middle).sum(dim=3)
+        return torch.cat([features, slopes, offset[..., None]], dim=3)
+
+
+def _places(h: int, device: torch.device) -> Tensor:
+    """(3, h*h): x and y of the cells, 0 to 1 over the input, and ones."""
+    steps = (torch.arange(h, device=device, dtype=torch.float32) + 0.5) / h
+    return torch.stack([steps.repeat(h), steps.repeat_interleave(h), torch.ones(h * h, device=device)])

@@ -1,7 +1,8 @@
 """Augmentation for RGB-D: geometry moves image, depth and masks alike; water and camera change the image only.
 
-Pictures are made small as they are when running: by area. Blur and noise come after, at the network's size: before, they would vanish. Scale jitter leaves metric depth as it is: the network sees
-inverse depth scaled to the picture's own range, which does not change when all depths are multiplied.
+Pictures are made small as they are when running: by area. Blur and noise come after, at the network's size: before, they
+would vanish. Scale jitter leaves metric depth as it is: the network sees inverse depth scaled to the picture's own range,
+which does not change when all depths are multiplied.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from spda_sam_core.results.instances import boxes_of_masks
 from spda_sam_core.settings import settings
 from training.data.dataset import Sample
 from training.data.turbidity import add_turbidity
+
 
 @settings
 class AugmentConfig:
@@ -248,7 +250,7 @@ def _metric_seen_from(depth_m: NDArray[np.float32], view: View, inside: NDArray[
 
 
 def _seen_from(inverse_depth: NDArray[np.float32], view: View, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(H, W) inverse depth, NaN unknown, brought to (S, S) as when running: the mean of what is known, if it is half."""
+    """(H, W) inverse depth, NaN unknown, brought to (S, S) as when running: the mean of what is known, if half is."""
     valid = np.isfinite(inverse_depth)
     share = view.shrink(valid.astype(np.float32))
     total = view.shrink(np.where(valid, inverse_depth, np.float32(0)))

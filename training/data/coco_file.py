@@ -70,7 +70,9 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def index(document: Mapping[str, Any], *, merge_classes: str | None = None, only: Collection[str] | None = None) -> COCO:
+def index(
+    document: Mapping[str, Any], *, merge_classes: str | None = None, only: Collection[str] | None = None
+) -> COCO:
     """The pycocotools index of a document without errors; see `load_coco`, which is for files.
 
     Returns:

@@ -187,9 +187,7 @@ class CocoRgbdDataset:
         return None, read_cached(cached, size_hw) if cached is not None and cached.exists() else None
 
 
-def open_split(
-    data: str | Path, split: str, *, limit: int | None = None
-) -> CocoRgbdDataset:
+def open_split(data: str | Path, split: str, *, limit: int | None = None) -> CocoRgbdDataset:
     """Open a split of a data set.
 
     What is missing of a rendered one is rendered first, and instance images in the manner of Cityscapes are made a

@@ -136,7 +136,9 @@ def test_a_folder_of_another_estimator_is_not_taken_over(data: Path, tmp_path: P
 
 def test_an_estimator_that_is_not_there_is_named_with_the_fix(data: Path, tmp_path: Path) -> None:
     (tmp_path / "data/depth_cache").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no\.pth: no such depth estimator: correct depth_estimator in the data"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no\.pth: no such depth estimator: correct depth_estimator in the data"
+    ):
         named(data, tmp_path / "no.pth")
 
 

@@ -12,7 +12,14 @@ import pytest
 from pycocotools.coco import COCO
 
 from training.data import rendered_folder
-from training.data.rendered_folder import (RenderedConfig, Split, depth_to_png, digest_of_split, load_rendered_config, write_split)
+from training.data.rendered_folder import (
+    RenderedConfig,
+    Split,
+    depth_to_png,
+    digest_of_split,
+    load_rendered_config,
+    write_split,
+)
 from training.world.frame import RenderedFrame, Survey, render_image
 from training.world.jerlov import WATERS
 from training.world.scene import CLASS_NAMES
