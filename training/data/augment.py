@@ -1,8 +1,8 @@
 """Augmentation for RGB-D: geometry moves image, depth and masks alike; water and camera change the image only.
 
-Pictures are made small as they are when running: by area. Blur and noise come after, at the network's size: before, they
-would vanish. Scale jitter leaves metric depth as it is: the network sees inverse depth scaled to the picture's own range,
-which does not change when all depths are multiplied.
+Pictures are made small as they are when running: by area. Blur and noise come after, at the network's size: before,
+they would vanish. Scale jitter leaves metric depth as it is: the network sees inverse depth scaled to the picture's own
+range, which does not change when all depths are multiplied.
 """
 
 from __future__ import annotations
