@@ -110,7 +110,7 @@ class Oracle:
 
     class_names = NAMES
     checkpoint_sha256 = "abc"
-    runtime = SimpleNamespace(device="cpu")
+    runtime = SimpleNamespace(device="cpu", info=None)
     calibration = UNCALIBRATED
 
     def __init__(self, found: list[list[Found]]) -> None:

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from small_model import SMALL
 
 from training.data.dataset import CocoRgbdDataset
-from training.learning.train_config import TrainConfig, load_train_config
+from training.learning.train_config import TrainConfig, load_train_config, write_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SIZE = 96
 
 
 @pytest.fixture
@@ -49,18 +49,7 @@ def dataset(tmp_path: Path) -> CocoRgbdDataset:
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
-    small = {
-        **yaml.safe_load((REPOSITORY / "config/model/tiny.yaml").read_text(encoding="utf-8")),
-        "input_size": SIZE,
-        "encoder_widths": [16, 24, 32],
-        "encoder_blocks": [1, 1, 1],
-        "depth_widths": [8, 8, 8],
-        "width": 32,
-        "mlp_width": 32,
-        "attention_heads": 4,
-        "num_proposals": 6,
-    }
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
+    write_model(tmp_path / "model.yaml", "tiny", SMALL)
     shipped = load_train_config(REPOSITORY / "config/train/tiny.yaml")
     return dataclasses.replace(
         shipped,
@@ -69,6 +58,7 @@ def config(tmp_path: Path) -> TrainConfig:
         steps=6,
         batch_size=3,
         warmup_steps=2,
+        decay_steps=1,
         save_every=3,
         validate_every=100,
         precision="float32",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spda_sam_core.depth.normalisation import MINIMUM_DEPTH_M, NormalisedDepth, normalise_depth, normalise_inverse_depth
 from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, Letterbox
+from spda_sam_core.resize import resize
 from spda_sam_core.results.instances import boxes_of_masks
 from spda_sam_core.settings import settings
 from training.data.dataset import Sample
@@ -145,10 +146,8 @@ class View:
     size: int
 
     def shrink(self, picture: NDArray) -> NDArray:
-        """(H, W[, C]) of `size_hw` to `small_hw`, by area: warping alone would alias."""
-        if self.small_hw == self.size_hw:
-            return picture
-        return cv2.resize(picture, self.small_hw[::-1], interpolation=cv2.INTER_AREA)
+        """(H, W[, C]) of `size_hw` to `small_hw`, as when running: warping alone would alias."""
+        return resize(picture, self.small_hw)
 
     def warp(self, picture: NDArray, interpolation: int) -> NDArray:
         """(H, W[, C]) or what `shrink` made of it to (S, S[, C]), 0 outside."""
@@ -188,7 +187,7 @@ def change_colours(rgb: NDArray[np.uint8], config: AugmentConfig, rng: np.random
     gamma = np.exp(rng.uniform(-config.colour, config.colour))
     levels = np.linspace(0, 1, 256)[:, None] ** gamma * gains
     middle = float(levels.mean())
-    table = np.clip(((levels - middle) * contrast + middle) * 255, 0, 255).astype(np.uint8)  # (256, 3)
+    table = np.rint(np.clip(((levels - middle) * contrast + middle) * 255, 0, 255)).astype(np.uint8)  # (256, 3)
     changed: NDArray[np.uint8] = cv2.LUT(rgb, np.ascontiguousarray(table[None]))
     return changed
 
@@ -199,7 +198,7 @@ def blur_and_noise(pixels: NDArray[np.uint8], config: AugmentConfig, rng: np.ran
         pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.5))
     if rng.random() < config.blur_noise:
         noise = rng.standard_normal(pixels.shape, np.float32) * np.float32(rng.uniform(1, 8))
-        pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
+        pixels = np.rint(np.clip(pixels + noise, 0, 255)).astype(np.uint8)
     return pixels
 
 

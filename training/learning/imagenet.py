@@ -37,6 +37,10 @@ def load_imagenet(encoder: EfficientNetLiteEncoder, name: str) -> None:
     base = timm_base(name)
     theirs = [tensor for key, tensor in read_state_dict(files[0]).items() if not key.endswith("num_batches_tracked")]
     own = {key: tensor for key, tensor in base.state_dict().items() if not key.endswith("num_batches_tracked")}
+    if len(theirs) < len(own):
+        raise CheckpointError(
+            f"{files[0]}: has {len(theirs)} tensors, {name} needs {len(own)}: install {package} again"
+        )
     # what is left over at the end is their head: convolution, norm and classifier
     for (key, tensor), given in zip(own.items(), theirs, strict=False):
         if tensor.shape != given.shape:

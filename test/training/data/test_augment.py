@@ -34,7 +34,7 @@ def sample():
 
 
 def test_without_changes_it_is_the_letterbox():
-    picture = augment(sample(), 128, STILL, np.random.default_rng(0), None)
+    picture = augment(sample(), 128, STILL, np.random.default_rng(0))
     assert picture.image.shape == (3, 128, 128)
     expected = np.zeros((128, 128), bool)
     top = int(np.flatnonzero(picture.depth_valid[0].any(axis=1))[0])  # the picture may lie anywhere in the square
@@ -46,7 +46,7 @@ def test_without_changes_it_is_the_letterbox():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_image_depth_and_mask_move_together(seed):
-    picture = augment(sample(), 128, WILD, np.random.default_rng(seed), None)
+    picture = augment(sample(), 128, WILD, np.random.default_rng(seed))
     known = picture.depth_valid[0] > 0
     if not len(picture.masks):
         pytest.skip("the square left the frame")
@@ -59,39 +59,47 @@ def test_image_depth_and_mask_move_together(seed):
 
 
 def test_same_random_state_gives_the_same_picture():
-    first, second = (augment(sample(), 128, WILD, np.random.default_rng(5), None) for _ in range(2))
+    first, second = (augment(sample(), 128, WILD, np.random.default_rng(5)) for _ in range(2))
     for field in dataclasses.fields(first):
         assert np.array_equal(getattr(first, field.name), getattr(second, field.name))
 
 
-def test_estimated_depth_moves_with_the_picture_too():
-    config = dataclasses.replace(WILD, estimated_depth=1.0)
-    picture = augment(sample(), 128, config, np.random.default_rng(3), lambda rgb: rgb[..., 0].astype(np.float32) / 255)
+def test_relative_depth_moves_with_the_picture_too():
+    relative = np.where(sample().masks[0], 9, 2).astype("f4")
+    given = dataclasses.replace(sample(), depth_m=None, relative_inverse_depth=relative)
+    picture = augment(given, 128, WILD, np.random.default_rng(3))
     near = picture.inverse_depth[0] > 0.5
     assert (near & picture.masks[0]).sum() / (near | picture.masks[0]).sum() > 0.9
-
-
-def test_relative_depth_moves_with_the_picture_and_is_not_estimated_again():
-    given = dataclasses.replace(
-        sample(), depth_m=None, relative_inverse_depth=np.where(sample().masks[0], 9, 2).astype("f4")
-    )
-
-    def never(rgb):
-        raise AssertionError
-
-    for share in (0.0, 1.0):
-        config = dataclasses.replace(WILD, estimated_depth=share)
-        picture = augment(given, 128, config, np.random.default_rng(3), never)
-        near = picture.inverse_depth[0] > 0.5
-        assert (near & picture.masks[0]).sum() / (near | picture.masks[0]).sum() > 0.9
-    hidden = augment(given, 128, dataclasses.replace(WILD, no_depth=1.0), np.random.default_rng(3), never)
+    hidden = augment(given, 128, dataclasses.replace(WILD, no_depth=1.0), np.random.default_rng(3))
     assert not hidden.depth_valid.any()
 
 
-def test_no_depth_means_none_is_valid():
-    picture = augment(sample(), 128, dataclasses.replace(STILL, no_depth=1.0), np.random.default_rng(0), None)
-    assert not picture.depth_valid.any()
-    assert not picture.inverse_depth.any()
+def test_pictures_see_depth_an_estimate_or_nothing_in_their_shares():
+    config = dataclasses.replace(STILL, estimated_depth=0.2, no_depth=0.3)
+    shares = {"estimate": 0, "none": 0, "depth": 0}
+    for seed in range(600):
+        picture = augment(sample(), 32, config, np.random.default_rng(seed))
+        if picture.depth_valid.any():
+            assert picture.estimate == 0
+            shares["depth"] += 1
+        else:
+            assert not picture.inverse_depth.any()
+            shares["estimate" if picture.estimate == 1 else "none"] += 1
+    for kind, wanted in (("estimate", 0.2), ("none", 0.3), ("depth", 0.5)):  # to five standard deviations
+        assert abs(shares[kind] / 600 - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / 600), kind
+
+
+@pytest.mark.parametrize("change", [{"sensor_holes": 1.0}, {"no_depth": 1.0}, {"estimated_depth": 1.0}])
+def test_the_true_depth_stays_undamaged_whatever_is_shown(change):
+    untouched = augment(sample(), 128, STILL, np.random.default_rng(0))
+    for seed in range(4):
+        picture = augment(sample(), 128, dataclasses.replace(STILL, **change), np.random.default_rng(seed))
+        # another draw shifts the picture in its square
+        top, of_untouched = (int(np.flatnonzero(p.true_depth_valid[0].any(axis=1))[0]) for p in (picture, untouched))
+        for name in ("true_inverse_depth", "true_depth_valid"):
+            moved = np.roll(getattr(picture, name), of_untouched - top, axis=1)
+            np.testing.assert_array_equal(moved, getattr(untouched, name))
+        assert not np.array_equal(picture.depth_valid, picture.true_depth_valid)
 
 
 def test_worse_depth_has_holes_and_stays_near_the_truth_elsewhere():
@@ -108,7 +116,7 @@ def test_worse_depth_has_holes_and_stays_near_the_truth_elsewhere():
 
 def test_turbidity_changes_the_image_only():
     turbid = dataclasses.replace(STILL, turbidity=1.0)
-    clear, veiled = (augment(sample(), 128, c, np.random.default_rng(4), None) for c in (STILL, turbid))
+    clear, veiled = (augment(sample(), 128, c, np.random.default_rng(4)) for c in (STILL, turbid))
     assert np.abs(clear.image - veiled.image).max() > 0.1
     # another draw shifts the picture in its square: compare what lies there, not where
     assert clear.masks.sum() == veiled.masks.sum()

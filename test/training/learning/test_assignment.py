@@ -32,6 +32,32 @@ def test_the_place_with_the_better_box_wins_and_its_quality_is_its_iou():
     torch.testing.assert_close(result.quality, torch.tensor([1.0]))
 
 
+def test_the_quality_to_aim_for_is_the_iou_of_the_best_place_and_less_for_the_others():
+    boxes = [[0, 0, 32, 16], [0, 0, 32, 8], [100, 100, 110, 110], [100, 100, 110, 110]]  # IoU 1/2, 1/4, 0, 0
+    result = run(boxes, [[0, 0, 32, 32]], [1], per_instance=2)
+    assert result.places.tolist() == [0, 1]
+    # alignment is sqrt(class) * IoU^4, and the best place's becomes its IoU
+    torch.testing.assert_close(result.quality, torch.tensor([0.5, 0.5 * (1 / 4 / (1 / 2)) ** 4]), rtol=0.03, atol=0)
+
+
+def test_class_and_mask_decide_while_no_box_is_right_yet():
+    logits = torch.zeros(4, 3)
+    logits[3, 1] = 2.0
+    far = [[100, 100, 110, 110]] * 4
+    result = run(far, [[0, 0, 32, 32]], [1], logits=logits)
+    assert result.places.tolist() == [3]
+    assert result.quality.tolist() == [0]
+    on_mask = torch.tensor([[False, True, False, False]])
+    assert run(far, [[0, 0, 32, 32]], [1], on_mask=on_mask).places.tolist() == [1]
+
+
+def test_a_box_that_is_somewhat_right_beats_a_class_that_is_surer():
+    logits = torch.full((4, 3), 4.0)
+    logits[0, 1] = -1.0  # 0.27 instead of 0.98
+    boxes = [[0, 0, 32, 13], *[[100, 100, 110, 110]] * 3]  # IoU 0.4
+    assert run(boxes, [[0, 0, 32, 32]], [1], logits=logits).places.tolist() == [0]
+
+
 def test_the_class_decides_between_equal_boxes():
     logits = torch.zeros(4, 3)
     logits[2, 1] = 3.0

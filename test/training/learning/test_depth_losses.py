@@ -1,63 +1,73 @@
-"""Losses of relative depth: blind to scale and offset, silent where nothing is known."""
+"""Losses of the depth head, each against its formula written out; silent where nothing is known."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from training.learning.depth_losses import absolute_loss, aligned_residual, gradient_loss, median_and_deviation
+from training.learning.depth_losses import GRADIENT_WEIGHT, SEEN_WEIGHT, depth_loss, gradient_loss
+
+SIDE, SIZE = 16, 64
+SURE = 30.0
 
 
-def random_truth() -> tuple[torch.Tensor, torch.Tensor]:
+def logits_of(inverse_depth: Tensor, seen: Tensor) -> Tensor:
+    """(B, h, h) in (0, 1) and (B, h, h) bool to (B, 2, h, h)."""
+    return torch.stack([torch.logit(inverse_depth), torch.where(seen, SURE, -SURE)], dim=1)
+
+
+def enlarged(cells: Tensor) -> Tensor:
+    """(B, h, h) to (B, 1, S, S)."""
+    return cells.repeat_interleave(SIZE // SIDE, dim=1).repeat_interleave(SIZE // SIDE, dim=2)[:, None]
+
+
+def random_truth(pictures: int = 2) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    truth = torch.rand(3, 16, 20, generator=generator) + 0.2
-    return truth, torch.rand(3, 16, 20, generator=generator) > 0.3
+    truth = torch.rand(pictures, SIDE, SIDE, generator=generator) * 0.8 + 0.1
+    return truth, torch.rand(pictures, SIDE, SIDE, generator=generator) > 0.3
 
 
-@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (7.0, -3.0), (0.01, 100.0)])
-def test_losses_are_zero_for_any_scale_and_offset_of_the_truth(scale: float, offset: float) -> None:
-    truth, known = (t.double() if t.is_floating_point() else t for t in random_truth())
-    residual, counts = aligned_residual(scale * truth + offset, truth, known)
-    assert float(absolute_loss(residual, counts)) == pytest.approx(0, abs=1e-9)
-    assert float(gradient_loss(residual, counts)) == pytest.approx(0, abs=1e-9)
-
-
-def test_losses_do_not_depend_on_scale_and_offset_of_the_prediction() -> None:
+def test_depth_that_is_right_costs_nothing() -> None:
     truth, known = random_truth()
-    prediction = torch.rand(3, 16, 20, generator=torch.Generator().manual_seed(1))
-    first = absolute_loss(*aligned_residual(prediction, truth, known))
-    assert float(first) > 0.1
-    assert float(absolute_loss(*aligned_residual(5 * prediction + 2, truth, known))) == pytest.approx(
-        float(first), rel=1e-4
-    )
+    loss = depth_loss(logits_of(truth, known), enlarged(truth) * enlarged(known), enlarged(known).float())
+    assert float(loss) == pytest.approx(0, abs=1e-5)
 
 
-def test_a_prediction_upside_down_is_penalised() -> None:
+def test_depth_of_one_half_before_an_even_wall() -> None:
+    valid = torch.zeros(1, 1, SIZE, SIZE)
+    valid[..., : SIZE // 2, :] = 1
+    loss = depth_loss(torch.zeros(1, 2, SIDE, SIDE), 0.9 * valid, valid)
+    # off by 0.4 wherever it is known, without an edge; one half for "is there anything" costs log 2 whatever is true
+    assert float(loss) == pytest.approx(0.4 + SEEN_WEIGHT * math.log(2), rel=1e-5)
+
+
+def test_it_is_absolute_error_gradients_and_sight_written_out() -> None:
     truth, known = random_truth()
-    # aligned maps have a mean absolute deviation of 1, so that of their difference is 2
-    residual, counts = aligned_residual(-truth, truth, torch.ones_like(known))
-    assert float(absolute_loss(residual, counts)) == pytest.approx(2, rel=0.02)
-
-
-def test_aligned_residual_by_hand() -> None:
-    truth = torch.tensor([[[1.0, 2.0, 3.0, 4.0, 5.0]]])  # median 3, mean absolute deviation 6/5
-    prediction = torch.tensor([[[0.0, 0.0, 10.0, 20.0, 30.0]]])  # median 10, deviation 50/5
-    residual, counts = aligned_residual(prediction, truth, torch.ones(1, 1, 5, dtype=torch.bool))
-    expected = np.array([0, 0, 10, 20, 30]) / 10 - 1 - (np.array([1, 2, 3, 4, 5]) - 3) / 1.2
-    np.testing.assert_allclose(residual[0, 0].numpy(), expected, atol=1e-6)
-    assert bool(counts.all())
-    assert float(absolute_loss(residual, counts)) == pytest.approx(np.abs(expected).mean(), rel=1e-6)
-
-
-def test_median_and_deviation_agree_with_numpy() -> None:
-    truth, known = random_truth()
-    median, deviation = median_and_deviation(truth, known)
-    for i in range(3):
-        inside = truth[i][known[i]].numpy()
-        middle = np.sort(inside)[(inside.size - 1) // 2]
-        assert float(median[i]) == pytest.approx(float(middle))
-        assert float(deviation[i]) == pytest.approx(float(np.abs(inside - middle).mean()), rel=1e-5)
+    logits = torch.randn(2, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
+    expected = []
+    for i in range(2):
+        near, seen = (1 / (1 + np.exp(-logits[i, k].numpy().astype(np.float64))) for k in (0, 1))
+        k, r = known[i].numpy(), near - truth[i].numpy()
+        absolute = np.abs(r[k]).mean()
+        gradients = 0.0
+        for step in (1, 2, 4):
+            rs, ks = r[::step, ::step], k[::step, ::step]
+            total = 0.0
+            for y in range(len(rs)):
+                for x in range(len(rs)):
+                    for yy, xx in ((y + 1, x), (y, x + 1)):
+                        if yy < len(rs) and xx < len(rs) and ks[y, x] and ks[yy, xx]:
+                            total += abs(rs[yy, xx] - rs[y, x])
+            gradients += total / ks.sum()
+        sight = -(np.log(seen) * k + np.log(1 - seen) * ~k).mean()
+        expected.append(absolute + 0.5 * gradients + 0.2 * sight)
+    assert (GRADIENT_WEIGHT, SEEN_WEIGHT) == (0.5, 0.2)
+    loss = depth_loss(logits, enlarged(truth) * enlarged(known), enlarged(known).float())
+    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 def test_gradient_loss_of_a_ramp() -> None:
@@ -68,49 +78,47 @@ def test_gradient_loss_of_a_ramp() -> None:
     assert float(loss) == pytest.approx(expected)
 
 
-def test_unknown_pixels_change_nothing_and_get_no_gradient() -> None:
+def test_a_cell_across_a_hole_is_as_near_as_what_is_known_of_it() -> None:
+    valid = torch.zeros(1, 1, SIZE, SIZE)
+    valid[..., :3] = 1  # three of the four columns of the first cells
+    valid[..., 4:5] = 1  # one of the four of the next: too little
+    seen = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
+    seen[..., 0] = True
+    loss = depth_loss(logits_of(torch.full((1, SIDE, SIDE), 0.7), seen), 0.7 * valid, valid)
+    assert float(loss) == pytest.approx(0, abs=1e-5)
+
+
+def test_unknown_places_teach_only_that_nothing_is_seen_there() -> None:
     truth, known = random_truth()
-    prediction = torch.rand(3, 16, 20, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    residual, counts = aligned_residual(prediction, truth, known)
-    loss = absolute_loss(residual, counts) + gradient_loss(residual, counts)
-    loss.backward()
-    assert prediction.grad is not None
-    assert float(prediction.grad[~known].abs().max()) == 0
-    assert float(prediction.grad[known].abs().max()) > 0
-    wild = torch.where(known, truth, torch.inf)
-    residual, counts = aligned_residual(prediction.detach(), wild, known)
-    again = absolute_loss(residual, counts) + gradient_loss(residual, counts)
-    assert float(again) == float(loss.detach())
+    logits = torch.randn(2, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    wild = torch.where(enlarged(known), enlarged(truth), torch.rand(2, 1, SIZE, SIZE))
+    first = depth_loss(logits, wild, enlarged(known).float())
+    first.backward()
+    assert logits.grad is not None
+    assert not logits.grad[:, 0][~known].any()
+    assert bool(logits.grad[:, 0][known].any())
+    assert bool((logits.grad[:, 1][~known] > 0).all())
+    assert float(depth_loss(logits, enlarged(truth) * enlarged(known), enlarged(known).float())) == float(first)
 
 
-def test_open_water_belongs_with_the_farthest_known_pixel() -> None:
-    truth = torch.tensor([[[1.0, 2.0, 3.0, 4.0, 0.0, 0.0]]])
-    known = truth > 0
-    with_water_far = torch.tensor([[[1.0, 2.0, 3.0, 4.0, 1.0, 1.0]]])
-    residual, counts = aligned_residual(10 * with_water_far, truth, known, ~known)
-    assert bool(counts.all())
-    assert float(absolute_loss(residual, counts)) == pytest.approx(0, abs=1e-6)
-    with_water_near = torch.tensor([[[1.0, 2.0, 3.0, 4.0, 4.0, 4.0]]])
-    residual, counts = aligned_residual(10 * with_water_near, truth, known, ~known)
-    # 2 of 6 pixels are wrong by 3, in units of the mean absolute deviation 1 of 1 2 3 4 from 2
-    assert float(absolute_loss(residual, counts)) == pytest.approx(2 * 3 / 6)
+def test_pictures_without_depth_teach_nothing_and_take_nothing_from_the_others() -> None:
+    truth, known = random_truth()
+    known[1] = False
+    logits = torch.randn(2, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    both = depth_loss(logits, enlarged(truth) * enlarged(known), enlarged(known).float())
+    both.backward()
+    assert logits.grad is not None
+    assert not logits.grad[1].any()
+    alone = depth_loss(logits[:1], (enlarged(truth) * enlarged(known))[:1], enlarged(known)[:1].float())
+    assert float(both) == pytest.approx(float(alone))
 
 
-@pytest.mark.parametrize("truth", [torch.zeros(2, 4, 4), torch.full((2, 4, 4), 0.5)])
-def test_pictures_without_depth_or_relief_teach_nothing(truth: torch.Tensor) -> None:
-    prediction = torch.rand(2, 4, 4, requires_grad=True)
-    residual, counts = aligned_residual(prediction, truth, truth > 0, truth == 0)
-    loss = absolute_loss(residual, counts) + gradient_loss(residual, counts)
+def test_a_batch_without_any_depth_and_a_network_without_a_head_cost_nothing() -> None:
+    nothing = torch.zeros(2, 1, SIZE, SIZE)
+    logits = torch.randn(2, 2, SIDE, SIDE).requires_grad_()
+    loss = depth_loss(logits, nothing, nothing)
     loss.backward()
     assert float(loss) == 0
-    assert prediction.grad is not None
-    assert float(prediction.grad.abs().max()) == 0
-
-
-def test_a_flat_prediction_gives_finite_gradients() -> None:
-    truth, known = random_truth()
-    prediction = torch.ones_like(truth).requires_grad_()
-    residual, counts = aligned_residual(prediction, truth, known)
-    (absolute_loss(residual, counts) + gradient_loss(residual, counts)).backward()
-    assert prediction.grad is not None
-    assert bool(torch.isfinite(prediction.grad).all())
+    assert logits.grad is not None
+    assert not logits.grad.any()
+    assert float(depth_loss(None, nothing, nothing)) == 0
