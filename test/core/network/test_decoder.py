@@ -133,7 +133,7 @@ def attention_case() -> tuple[Attention, list[Tensor]]:
 BIASES = {
     "none": (None, None),
     "three groups of two queries": ((2, 4, 3, 1, 9), (2, 4, 3, 2, 9)),
-    "three groups of three keys": ((2, 4, 6, 3, 1), (2, 4, 6, 3, 3)),
+    "every third of nine keys": ((2, 4, 6, 1, 3), (2, 4, 6, 3, 3)),
 }
 """Shape of a bias, and of what it is for each query and key."""
 
