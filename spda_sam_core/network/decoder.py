@@ -120,6 +120,9 @@ class SelfPromptedDecoder(nn.Module):
         def of_prompt(tokens: Tensor) -> Tensor:  # (B, P*n, D) to (B*P, n, D)
             return tokens.reshape(b * p, n, -1)
 
+        def by_kind(tokens: Tensor) -> Tensor:  # (B, P*n, D) to (B, n*P, D)
+            return tokens.reshape(b, p, n, -1).transpose(1, 2).reshape(b, n * p, -1)
+
         tokens, prompts_of_image = prompts, of_image(prompts)
         keys, key_pe = (x.flatten(2).transpose(1, 2) for x in (image_embedding, image_pe))  # (B, G*G, D), (1, G*G, D)
         for layer in transformer.layers:
@@ -138,13 +141,10 @@ class SelfPromptedDecoder(nn.Module):
             )
             queries = layer.norm2(queries)
             queries = layer.norm3(queries + layer.mlp(queries))
-            keys = keys + attend(
-                layer.cross_attn_image_to_token,
-                keys + key_pe,
-                queries + prompts_of_image,
-                queries,
-                next(biases).transpose(2, 3)[..., None],
-            )
+            # tokens of a kind side by side, not of an instance: the bias of many instances is added at once
+            placed, values = (by_kind(x) for x in (queries + prompts_of_image, queries))
+            bias = next(biases).transpose(2, 3)[:, :, :, None]
+            keys = keys + attend(layer.cross_attn_image_to_token, keys + key_pe, placed, values, bias)
             keys = layer.norm4(keys)
             tokens = of_prompt(queries)
         queries = of_image(tokens)
@@ -165,8 +165,10 @@ class SelfPromptedDecoder(nn.Module):
 
     def _attention_biases(self, dense: Tensor) -> Iterator[Tensor]:
         """For each cross-attention in turn (B, heads, P, G*G): all tokens of an instance share its bias."""
-        all_biases = self.biases(dense.flatten(3).transpose(2, 3)).permute(0, 3, 1, 2)  # (B, layers * heads, P, G*G)
-        yield from all_biases.split(self.heads, dim=1)
+        # as `self.biases` on the channels of the dense prompts, which lie first
+        bias = self.biases.bias[:, None]
+        all_biases = self.biases.weight @ dense.flatten(3) + bias  # (B, P, layers * heads, G*G)
+        yield from (each.transpose(1, 2) for each in torch.split(all_biases, self.heads, dim=2))
 
 
 def attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -177,8 +179,8 @@ def attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor |
         q: (B, queries, D).
         k: (B, keys, D).
         v: (B, keys, D).
-        bias: (B, heads, P, 1, keys), for P groups of queries, or (B, heads, queries, P, 1), for P groups of keys. It is
-            not made as large as the logits, which would cost as much as adding it.
+        bias: (B, heads, P, 1, keys), where each P-th part of the queries shares it, or (B, heads, queries, 1, P), where
+            every P-th key does. It is not made as large as the logits, which would cost as much as adding it.
     """
     q, k, v = attention.q_proj(q), attention.k_proj(k), attention.v_proj(v)
     q, k, v = (attention._separate_heads(x, attention.num_heads) for x in (q, k, v))  # (B, heads, tokens, D / heads)
@@ -186,7 +188,8 @@ def attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor |
         mixed = F.scaled_dot_product_attention(q, k, v)
     else:
         logits = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])  # (B, heads, queries, keys)
-        groups = (bias.shape[2], -1, logits.shape[3]) if bias.shape[3] == 1 else (logits.shape[2], bias.shape[3], -1)
+        of_keys = bias.shape[2] == logits.shape[2]
+        groups = (logits.shape[2], -1, bias.shape[4]) if of_keys else (bias.shape[2], -1, logits.shape[3])
         logits = (logits.reshape(*logits.shape[:2], *groups) + bias).reshape(logits.shape)
         mixed = torch.softmax(logits, dim=3).to(v.dtype) @ v
     out: Tensor = attention.out_proj(attention._recombine_heads(mixed))

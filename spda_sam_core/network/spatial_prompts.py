@@ -61,8 +61,11 @@ class SpatialPrompts(nn.Module):
         self.from_regions = nn.Linear(regions, 2 * config.width) if config.use_spatial_prompts else None
 
     def image_pe(self) -> Tensor:
-        """(1, D, G, G) position encoding of the image embedding."""
-        return self.prompt_encoder.get_dense_pe()
+        """(1, D, G, G) float32 position encoding of the image embedding."""
+        positions = self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        with torch.autocast(positions.device.type, enabled=False):
+            encoding: Tensor = self.prompt_encoder.get_dense_pe()
+        return encoding
 
     def no_mask(self) -> Tensor:
         """(1, D, 1, 1) that SAM adds to the image embedding where no mask is known."""

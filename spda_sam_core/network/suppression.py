@@ -81,7 +81,8 @@ def box_overlaps(boxes_xyxy: Tensor) -> Tensor:
 
 
 def mask_overlaps(drawn: Tensor) -> Tensor:
-    """IoU (B, M, M) of each of (B, M, h*w) masks of 0 and 1 with each."""
-    shared = drawn @ drawn.transpose(1, 2)
+    """IoU (B, M, M) of each of (B, M, h*w) float32 masks of 0 and 1 with each."""
+    with torch.autocast(drawn.device.type, enabled=False):  # bfloat16 counts to 256
+        shared = drawn @ drawn.transpose(1, 2)
     areas = drawn.sum(dim=2)
     return shared / (areas[:, :, None] + areas[:, None] - shared).clamp(min=1)

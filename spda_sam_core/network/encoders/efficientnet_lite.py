@@ -31,6 +31,7 @@ class EfficientNetLiteEncoder(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.base = folded(timm_base(name))
+        self.base.requires_grad_(True)  # folding makes biases that do not learn
         for module in (self.base.conv_stem, *self.base.blocks[:FROZEN_STAGES]):
             module.requires_grad_(False)
         # its own normalisation is (x - 127) / 128 for all channels, ours SAM's

@@ -1,40 +1,157 @@
-"""The batched decoder against segment_anything's own, on shared weights."""
+"""The decoder against segment_anything's own, torch's attention, and closed forms."""
 
 from __future__ import annotations
 
+import pytest
 import torch
+from network_cases import SMALL, awakened
+from segment_anything.modeling.transformer import Attention
+from torch import Tensor
+from torch.nn import functional as F
 
-from spda_sam_core.config import load_model_config
-from spda_sam_core.network.decoder import PerPromptDecoder
+from spda_sam_core.config import MASK_CHANNELS, MASK_FEATURES
+from spda_sam_core.network.decoder import SelfPromptedDecoder, attend
 
-CONFIG = load_model_config("tiny", class_names=("anode", "object"))
+B, P, T, D, X, G = 3, 3, 5, SMALL.width, MASK_CHANNELS, SMALL.grid
 
 
-def test_many_prompts_in_many_images_equal_upstream_one_image_at_a_time():
+@pytest.fixture
+def decoder() -> SelfPromptedDecoder:
     torch.manual_seed(0)
-    decoder = PerPromptDecoder(CONFIG).eval()
-    b, p, t, d, g = 2, 3, 5, CONFIG.width, CONFIG.grid
-    embedding, pe = torch.randn(b, d, g, g), torch.randn(1, d, g, g)
-    sparse, dense = torch.randn(b, p, t, d), torch.randn(b, p, d, g, g)
-    edges = torch.zeros(b, d // 8, 4 * g, 4 * g)
-    with torch.no_grad():
-        masks, iou = decoder(embedding, pe, sparse, dense, edges)
-        for i in range(b):
-            expected_masks, expected_iou = decoder.mask_decoder(
-                image_embeddings=embedding[i : i + 1],
-                image_pe=pe,
-                sparse_prompt_embeddings=sparse[i],
-                dense_prompt_embeddings=dense[i],
-                multimask_output=False,
-            )
-            torch.testing.assert_close(masks[i], expected_masks[:, 0], rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(iou[i], expected_iou[:, 0], rtol=1e-4, atol=1e-4)
+    return SelfPromptedDecoder(SMALL).eval()
 
 
-def test_untrained_skip_adds_nothing():
-    decoder = PerPromptDecoder(CONFIG)
-    g = CONFIG.grid
-    edges = decoder.edges(
-        torch.randn(1, CONFIG.encoder_widths[0], 4 * g, 4 * g), torch.randn(1, CONFIG.width, 2 * g, 2 * g)
+def inputs(b: int = B, p: int = P) -> list[Tensor]:
+    """Embedding, its positions, sparse and dense prompts, mask features and boxes."""
+    g = torch.Generator().manual_seed(1)
+    corners = 128 * torch.rand(b, p, 2, 2, generator=g).sort(dim=2).values
+    shapes = (b, D, G, G), (1, D, G, G), (b, p, T, D), (b, p, X, G, G), (b, MASK_FEATURES, 4 * G, 4 * G)
+    return [*(torch.randn(shape, generator=g) for shape in shapes), corners.flatten(2)]
+
+
+@torch.no_grad()
+def test_one_instance_untrained_equals_the_mask_decoder_of_sam(decoder: SelfPromptedDecoder) -> None:
+    embedding, pe, sparse, dense, *rest = inputs(p=1)
+    masks, iou = decoder(embedding, pe, sparse, dense, *rest)
+    for i in range(B):
+        expected_masks, expected_iou = decoder.mask_decoder(
+            image_embeddings=embedding[i : i + 1],
+            image_pe=pe,
+            sparse_prompt_embeddings=sparse[i],
+            dense_prompt_embeddings=torch.zeros(1, D, G, G),
+            multimask_output=False,
+        )
+        assert expected_masks.std() > 0.01
+        torch.testing.assert_close(masks[i], expected_masks[:, 0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(iou[i], expected_iou[:, 0], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_instances_do_not_depend_on_their_order(decoder: SelfPromptedDecoder) -> None:
+    embedding, pe, sparse, dense, features, boxes = inputs()
+    before = torch.randn(B, P, 4 * G, 4 * G)
+    awakened(decoder)
+    order = [2, 0, 1]
+    masks, iou = decoder(embedding, pe, sparse, dense, features, boxes, before)
+    assert not torch.allclose(masks[:, 0], masks[:, 1], atol=0.1)
+    shuffled, shuffled_iou = decoder(
+        embedding, pe, sparse[:, order], dense[:, order], features, boxes[:, order], before[:, order]
     )
-    assert torch.equal(edges, torch.zeros(1, CONFIG.width // 8, 4 * g, 4 * g))
+    torch.testing.assert_close(shuffled, masks[:, order], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shuffled_iou, iou[:, order], rtol=1e-4, atol=1e-4)
+
+
+def attention_case() -> tuple[Attention, list[Tensor]]:
+    """Weights, 6 queries, and 9 keys with their values."""
+    torch.manual_seed(0)
+    return Attention(32, num_heads=4, downsample_rate=2), [torch.randn(2, n, 32) for n in (6, 9, 9)]
+
+
+BIASES = {
+    "none": (None, None),
+    "three groups of two queries": ((2, 4, 3, 1, 9), (2, 4, 3, 2, 9)),
+    "three groups of three keys": ((2, 4, 6, 3, 1), (2, 4, 6, 3, 3)),
+}
+"""Shape of a bias, and of what it is for each query and key."""
+
+
+@pytest.mark.parametrize(("shape", "expanded"), BIASES.values(), ids=BIASES)
+def test_attention_equals_that_of_torch_and_so_does_what_its_bias_learns(
+    shape: tuple[int, ...] | None, expanded: tuple[int, ...] | None
+) -> None:
+    attention, qkv = attention_case()
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    heads = [project(x).unflatten(2, (4, 4)).transpose(1, 2) for project, x in zip(projections, qkv, strict=True)]
+    own = other = mask = None
+    if shape is not None and expanded is not None:
+        own = torch.randn(shape, requires_grad=True)
+        other = own.detach().clone().requires_grad_(True)
+        mask = other.expand(expanded).reshape(2, 4, 6, 9)
+    expected = attention.out_proj(F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(2))
+    actual = attend(attention, *qkv, own)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    if own is not None and other is not None:
+        for result in (actual, expected):
+            result.square().sum().backward()
+        assert own.grad is not None
+        assert own.grad.abs().max() > 1e-4
+        torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_place_that_the_bias_closes_has_no_influence_on_the_tokens(decoder: SelfPromptedDecoder) -> None:
+    # dense channel 0 says where: 0 inside, -1e4 outside; every bias reads that channel
+    decoder.biases.weight[:, 0] = 1
+    embedding, pe, sparse, dense, *rest = inputs(b=1, p=1)
+    dense.zero_()
+    dense[..., 0, :, G // 2 :] = -1e4
+    _, iou = decoder(embedding, pe, sparse, dense, *rest)
+    changed = embedding.clone()
+    changed[..., G // 2 :] += 1
+    _, same = decoder(changed, pe, sparse, dense, *rest)
+    torch.testing.assert_close(same, iou)
+    changed[..., : G // 2] += torch.randn(D, 1, 1)
+    assert not torch.allclose(decoder(changed, pe, sparse, dense, *rest)[1], iou, atol=1e-3)
+
+
+@torch.no_grad()
+def test_an_instance_is_closed_off_by_its_own_dense_prompt_and_not_by_that_of_another(
+    decoder: SelfPromptedDecoder,
+) -> None:
+    """Else a change of how prompts are ordered would go unseen."""
+    # one layer's tokens look at the image, and the image never back, so that instances cannot mix
+    for layer in decoder.mask_decoder.transformer.layers:
+        layer.cross_attn_image_to_token.out_proj.weight.zero_()
+    decoder.biases.weight[:, 0] = 1
+    embedding, pe, sparse, dense, *rest = inputs(b=1, p=2)
+    dense.zero_()
+    dense[:, 1, 0, :, G // 2 :] = -1e4
+    _, before = decoder(embedding, pe, sparse, dense, *rest)
+    changed = embedding.clone()
+    changed[..., G // 2 :] += torch.randn(D, 1, 1)
+    _, after = decoder(changed, pe, sparse, dense, *rest)
+    assert (after - before)[0, 0].abs() > 1e-3
+    torch.testing.assert_close(after[0, 1], before[0, 1])
+
+
+@torch.no_grad()
+def test_pass_2_keeps_the_share_of_pass_1_that_the_mask_token_says(decoder: SelfPromptedDecoder) -> None:
+    before = torch.randn(B, P, 4 * G, 4 * G)
+    alone, _ = decoder(*inputs())
+    torch.testing.assert_close(decoder(*inputs(), before).mask_logits, alone)
+    assert decoder.keep is not None
+    decoder.keep.bias.fill_(0.5)
+    torch.testing.assert_close(decoder(*inputs(), before).mask_logits, alone + 0.5 * before)
+    decoder.keep.weight.normal_()
+    kept = (decoder(*inputs(), before).mask_logits - alone) / before
+    share = kept.flatten(2).median(dim=2).values
+    assert share.std() > 0.1  # each instance has its own
+    torch.testing.assert_close(kept, share[..., None, None].expand_as(kept), rtol=0.05, atol=0.05)
+
+
+@torch.no_grad()
+def test_the_mask_head_is_added_to_the_masks_of_sam(decoder: SelfPromptedDecoder) -> None:
+    given = inputs()
+    before, _ = decoder(*given)
+    decoder.mask_head.last.bias[-1] = 1.5  # untrained, it draws this constant alone
+    torch.testing.assert_close(decoder(*given).mask_logits, before + 1.5, rtol=1e-4, atol=1e-4)

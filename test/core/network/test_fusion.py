@@ -1,4 +1,4 @@
-"""C2FFM: exact identity untrained and without depth; local variation against closed forms."""
+"""C2FFM: exact identity untrained and without depth, its parts, holes, and reliability."""
 
 from __future__ import annotations
 
@@ -6,95 +6,151 @@ import dataclasses
 
 import pytest
 import torch
+from network_cases import SMALL, awakened
+from torch import Tensor
 
-from spda_sam_core.config import load_model_config
-from spda_sam_core.network.fusion import C2FFM, local_variation
+from spda_sam_core.config import ModelConfig
+from spda_sam_core.network.fusion import C2FFM, Reliability
 from spda_sam_core.network.network import build_network
 
-CONFIG = load_model_config("tiny", class_names=("anode", "object"))
-SIDES = (96, 48, 24)
+SIZE = SMALL.input_size
+PARTS = [(True, True), (True, False), (False, True), (False, False)]
 
 
-@pytest.fixture
-def taps():
+def taps(config: ModelConfig = SMALL, batch: int = 2) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor, Tensor]:
+    """What C2FFM takes: features of both paths, depth and its validity."""
+    g = torch.Generator().manual_seed(0)
+    s = config.input_size
+    sides = [s // stride for stride in (4, 8, 16, 32)]
+    rgb = tuple(torch.randn(batch, c, n, n, generator=g) for c, n in zip(config.encoder_widths, sides, strict=True))
+    depth = tuple(torch.randn(batch, c, n, n, generator=g) for c, n in zip(config.depth_widths, sides, strict=True))
+    return rgb, depth, torch.rand(batch, 1, s, s, generator=g), torch.ones(batch, 1, s, s)
+
+
+def fusion(config: ModelConfig = SMALL) -> C2FFM:
     torch.manual_seed(0)
-    rgb = tuple(torch.randn(2, c, n, n) for c, n in zip(CONFIG.encoder_widths, SIDES, strict=True))
-    depth = tuple(torch.randn(2, c, n, n) for c, n in zip(CONFIG.depth_widths, SIDES, strict=True))
-    return rgb, depth, torch.rand(2, 1, 384, 384), torch.ones(2, 1, 384, 384)
+    module = awakened(C2FFM(config)).eval()
+    assert isinstance(module, C2FFM)
+    return module
 
 
-def randomise(module):
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return module.eval()
-
-
-@pytest.mark.parametrize(("coarse", "fine"), [(True, True), (True, False), (False, True), (False, False)])
-def test_untrained_fusion_leaves_rgb_features_exactly(taps, coarse, fine):
-    rgb, *rest = taps
-    fused = C2FFM(dataclasses.replace(CONFIG, fusion_coarse=coarse, fusion_fine=fine)).eval()(rgb, *rest)
+@torch.no_grad()
+@pytest.mark.parametrize(("coarse", "fine"), PARTS)
+def test_untrained_fusion_leaves_rgb_features_exactly(coarse: bool, fine: bool) -> None:
+    rgb, *rest = taps()
+    fused = C2FFM(dataclasses.replace(SMALL, fusion_coarse=coarse, fusion_fine=fine)).eval()(rgb, *rest)
     for before, after in zip(rgb, fused, strict=True):
         assert torch.equal(before, after)
 
 
-def test_an_image_without_depth_keeps_its_rgb_features_and_its_neighbour_does_not(taps):
-    rgb, depth, inverse_depth, valid = taps
+@torch.no_grad()
+@pytest.mark.parametrize(("coarse", "fine"), PARTS)
+def test_an_image_without_depth_keeps_its_rgb_features_and_its_neighbour_does_not(coarse: bool, fine: bool) -> None:
+    rgb, depth, inverse_depth, valid = taps()
     valid[1] = 0
-    fused = randomise(C2FFM(CONFIG))(rgb, depth, inverse_depth, valid)
-    for before, after in zip(rgb, fused, strict=True):
+    fused = fusion(dataclasses.replace(SMALL, fusion_coarse=coarse, fusion_fine=fine))(rgb, depth, inverse_depth, valid)
+    for i, (before, after) in enumerate(zip(rgb, fused, strict=True)):
         assert torch.equal(before[1], after[1])
-        assert not torch.allclose(before[0], after[0], atol=1e-3)
+        changes = fine or not coarse or i >= 2  # the coarse part is at strides 16 and 32 alone
+        assert torch.allclose(before[0], after[0], atol=1e-3) != changes
 
 
 @pytest.mark.parametrize("part", ["fusion_coarse", "fusion_fine"])
-def test_each_part_can_be_switched_off(taps, part):
-    config = dataclasses.replace(CONFIG, **{part: False})
-    fused = randomise(C2FFM(config))(*taps)
-    assert all(not torch.equal(a, b) for a, b in zip(taps[0], fused, strict=True))
-    names = [name for name, _ in C2FFM(config).named_parameters()]
-    removed = {"fusion_coarse": "coarse", "fusion_fine": "fine"}[part]
-    assert not [name for name in names if f".{removed}." in name]
+def test_a_part_that_is_switched_off_has_no_weights(part: str) -> None:
+    names = {name.split(".")[2] for name, _ in C2FFM(SMALL).levels[2].named_parameters(prefix="levels.2")}
+    left = C2FFM(dataclasses.replace(SMALL, **{part: False})).levels[2].named_parameters(prefix="levels.2")
+    assert names - {name.split(".")[2] for name, _ in left} == {part.removeprefix("fusion_")}
 
 
-def test_rgb_only_model_has_no_depth_weights():
-    model = build_network(dataclasses.replace(CONFIG, use_depth=False)).eval()
-    assert not [n for n, _ in model.named_parameters() if n.startswith(("depth_path", "fusion"))]
-    image, valid = torch.randn(1, 3, 384, 384), torch.ones(1, 1, 384, 384)
-    near, far = (model(image, valid * d, valid).mask_logits for d in (0.2, 0.8))
+def test_coarse_alone_has_weights_at_strides_16_and_32_only() -> None:
+    names = [name for name, _ in C2FFM(dataclasses.replace(SMALL, fusion_fine=False)).named_parameters()]
+    assert {name.split(".")[1] for name in names} == {"2", "3"}
+
+
+@torch.no_grad()
+def test_a_network_of_rgb_alone_has_no_depth_weights_and_sees_none() -> None:
+    torch.manual_seed(0)
+    network = build_network(dataclasses.replace(SMALL, use_depth=False)).eval()
+    names = [name for name, _ in network.named_parameters()]
+    assert not [name for name in names if name.startswith(("depth_path", "depth_head", "fusion"))]
+    image, valid = torch.randn(1, 3, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
+    near, far = (network(image, valid * d, valid, torch.ones(1)).mask_logits for d in (0.2, 0.8))
     assert torch.equal(near, far)
 
 
-def test_what_stands_in_a_hole_changes_nothing():
+@torch.no_grad()
+def test_what_stands_in_a_hole_changes_nothing() -> None:
     torch.manual_seed(0)
-    model = randomise(build_network(CONFIG))
-    image, depth, valid = torch.randn(1, 3, 384, 384), torch.rand(1, 1, 384, 384), torch.ones(1, 1, 384, 384)
-    valid[..., 100:200, 50:250] = 0
-    zeros, ones, other = (model.encode(image, depth * valid + (1 - valid) * value, valid) for value in (0.0, 1.0, 7.0))
+    network = awakened(build_network(SMALL)).eval()
+    image, depth, valid = torch.randn(1, 3, SIZE, SIZE), torch.rand(1, 1, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
+    valid[..., 30:70, 17:83] = 0
+    zeros, ones, other = (
+        network.encode(image, depth * valid + (1 - valid) * value, valid, torch.ones(1)).fused
+        for value in (0.0, 1.0, 7.0)
+    )
     for a, b, c in zip(zeros, ones, other, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
-    whole = model.encode(image, depth, torch.ones_like(valid))
+    whole = network.encode(image, depth, torch.ones_like(valid), torch.ones(1)).fused
     assert not torch.allclose(whole[2], zeros[2], atol=1e-3)
 
 
-def test_constant_depth_has_no_variation_and_a_ramp_a_constant_one():
-    valid = torch.ones(1, 1, 64, 64)
-    flat = local_variation(torch.full((1, 1, 64, 64), 0.7), valid)
-    inner = (..., slice(8, -8), slice(8, -8))
-    assert flat[:, :4][inner].abs().max() < 1e-4
-    ramp = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
-    step = 2 / 63  # per pixel of the half-size grid
-    right, down, fine, wide = local_variation(ramp, valid)[0, :4]
-    torch.testing.assert_close(right[8:-8, 8:-8], torch.full((16, 16), step / (step + 0.02)))
-    for straight in (down, fine, wide):  # no change downwards, and no curvature
-        assert straight[8:-8, 8:-8].abs().max() < 1e-3
+def reliability() -> tuple[Reliability, Tensor, Tensor]:
+    torch.manual_seed(0)
+    gate = Reliability(24, 16)
+    torch.nn.init.normal_(gate.gate.weight)
+    return gate, torch.randn(1, 24, 8, 8), torch.randn(1, 16, 8, 8)
 
 
-def test_the_edge_of_a_hole_is_no_edge_of_depth():
-    depth, valid = torch.full((1, 1, 64, 64), 0.9), torch.ones(1, 1, 64, 64)
-    valid[..., 20:40, 20:40] = 0
-    variation = local_variation(depth * valid, valid)
-    assert variation[:, :4].abs().max() < 1e-4
-    assert variation[0, 4, 15, 15] == 0
-    assert variation[0, 4, 2, 2] == 1
+def seen_of(share: Tensor) -> Tensor:
+    """(h, h) share of known pixels to what levels are given."""
+    return torch.stack([0.5 * share, share])[None]
+
+
+@torch.no_grad()
+def test_reliability_sees_holes_that_are_smaller_than_a_cell() -> None:
+    gate, rgb, depth = reliability()
+    share = torch.ones(8, 8)
+    whole = gate(rgb, depth, seen_of(share))
+    share[2, 3] = 0.25
+    holed = gate(rgb, depth, seen_of(share))
+    # logits differ at that place by the weight of validity times what is missing, and by little everywhere
+    apart = (holed.logit() - whole.logit())[0, 0]
+    elsewhere = apart[0, 0]
+    torch.testing.assert_close(apart[2, 3] - elsewhere, -0.75 * gate.gate.weight[0, 1, 0, 0], rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_reliability_is_a_gate_of_agreement_here_validity_and_agreement_where_depth_is_known() -> None:
+    gate, rgb, depth = reliability()
+    share = torch.rand(8, 8)
+    share[:, 5:] = 0
+    a, b = gate.rgb(rgb)[0], gate.depth(depth)[0]
+    agreement = (a * b).sum(dim=0) / (a.norm(dim=0) * b.norm(dim=0))
+    whole = (agreement * share).sum() / share.sum()
+    weights, bias = gate.gate.weight[0, :, 0, 0], gate.gate.bias
+    expected = 1 / (1 + (-(weights[0] * agreement + weights[1] * share + weights[2] * whole + bias)).exp())
+    torch.testing.assert_close(gate(rgb, depth, seen_of(share))[0, 0], expected)
+
+
+@torch.no_grad()
+def test_padding_says_nothing_about_the_sensor() -> None:
+    """What RGB and depth features are where an image is padded moves the gate of no other place."""
+    gate, rgb, depth = reliability()
+    share = torch.ones(8, 8)
+    share[6:] = 0
+    before = gate(rgb, depth, seen_of(share))
+    rgb[..., 6:, :] = torch.randn(24, 2, 8)
+    depth[..., 6:, :] = torch.randn(16, 2, 8)
+    after = gate(rgb, depth, seen_of(share))
+    torch.testing.assert_close(after[..., :6, :], before[..., :6, :])
+    assert not torch.allclose(after[..., 6:, :], before[..., 6:, :], atol=1e-3)
+
+
+@torch.no_grad()
+def test_reliability_is_shut_without_any_depth_and_mostly_open_untrained() -> None:
+    gate, rgb, depth = reliability()
+    assert torch.equal(gate(rgb, depth, torch.zeros(1, 2, 8, 8)), torch.zeros(1, 1, 8, 8))
+    torch.nn.init.zeros_(gate.gate.weight)
+    opened = gate(rgb, depth, seen_of(torch.ones(8, 8)))
+    torch.testing.assert_close(opened, torch.full((1, 1, 8, 8), 0.7311), rtol=1e-3, atol=0)

@@ -1,4 +1,4 @@
-"""The network as a whole: shapes, batches, switches and configuration."""
+"""The network as a whole: shapes, batches, switches, and where gradients go."""
 
 from __future__ import annotations
 
@@ -6,90 +6,172 @@ import dataclasses
 
 import pytest
 import torch
+from network_cases import CLASSES, SMALL, awakened, inputs, small
+from torch import Tensor
 
-from spda_sam_core.config import ModelConfig, load_model_config
-from spda_sam_core.network.network import build_network
-from spda_sam_core.settings import settings_from
+from spda_sam_core.config import ModelConfig
+from spda_sam_core.network.network import Features, SpdaSamNetwork, build_network, moved, silence
+from spda_sam_core.network.proposals import Proposals, gather_places
+from spda_sam_core.network.pyramid import Pyramid
+from spda_sam_core.network.suppression import best_unique, best_unique_masks
 
-CONFIG = load_model_config("tiny", class_names=("anode", "object"))
+_ALWAYS = {"spatial_prompts.prompt_encoder.mask_downscaling.6"}
+_WITH_SAM = _ALWAYS | {
+    "decoder.mask_decoder.output_hypernetworks_mlps.1",
+    "decoder.mask_decoder.output_hypernetworks_mlps.2",
+    "decoder.mask_decoder.output_hypernetworks_mlps.3",
+    "spatial_prompts.prompt_encoder",
+}
+FROZEN = {
+    "tiny": _ALWAYS | {"rgb_path.base.conv_stem", "rgb_path.base.blocks.0", "rgb_path.base.blocks.1"},
+    "sam_vit_b": _WITH_SAM | {"rgb_path.base"},
+    "mobile_sam": _WITH_SAM | {"rgb_path"},
+}
+"""Where the weights lie that are not trained; those of LoRA are trained wherever they lie."""
+L, C, SIDE = SMALL.num_instances, len(CLASSES), 32
 
 
-def inputs(batch):
-    torch.manual_seed(1)
-    return torch.randn(batch, 3, 384, 384), torch.rand(batch, 1, 384, 384), torch.ones(batch, 1, 384, 384)
-
-
-DECODERS = ["joint", "per_prompt"]
-
-
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_batch_gives_what_its_images_give_alone(decoder):
+def network(config: ModelConfig = SMALL, std: float = 0.1) -> SpdaSamNetwork:
     torch.manual_seed(0)
-    model = build_network(dataclasses.replace(CONFIG, decoder=decoder)).eval()
-    image, inverse_depth, valid = inputs(2)
-    with torch.no_grad():
-        together = model(image, inverse_depth, valid)
-        for i in range(2):
-            alone = model(image[i : i + 1], inverse_depth[i : i + 1], valid[i : i + 1])
-            for a, b in zip(together, alone, strict=True):
-                torch.testing.assert_close(a[i : i + 1], b, rtol=1e-3, atol=1e-3)
-    k, c = CONFIG.num_proposals, len(CONFIG.class_names)
-    assert [tuple(t.shape) for t in together] == [(2, k, 96, 96), (2, k, c), (2, k), (2, k, 4)]
+    built = awakened(build_network(config), std).eval()
+    assert isinstance(built, SpdaSamNetwork)
+    return built
 
 
-def test_second_pass_changes_the_masks_and_can_be_switched_off():
-    torch.manual_seed(0)
-    two = build_network(CONFIG).eval()
-    one = build_network(dataclasses.replace(CONFIG, use_spatial_prompts=False)).eval()
+def features_of(net: SpdaSamNetwork, batch: int = 1) -> tuple[Features, Pyramid, Proposals]:
+    features = net.encode(*inputs(batch))
+    pyramid = net.pyramid(features.fused)
+    return features, pyramid, net.proposal_head(pyramid)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("preset", ["tiny", "mobile_sam"])
+def test_a_batch_gives_what_its_images_give_alone(preset: str) -> None:
+    net = network(small(preset))
+    image, depth, valid, _ = inputs(3)
+    valid[1, ..., 30:90, 20:70] = 0
+    valid[2] = 0  # one with holes, one without depth, for which the estimate stands in
+    estimate = torch.tensor([0.0, 1.0, 1.0])
+    together = net(image, depth, valid, estimate)
+    assert [tuple(x.shape) for x in together] == [(3, L, SIDE, SIDE), (3, L, C), (3, L), (3, L, 4), (3, 1, SIDE, SIDE)]
+    assert all(x.dtype == torch.float32 for x in together)
+    for i in range(3):
+        one = slice(i, i + 1)
+        alone = net(image[one], depth[one], valid[one], estimate[one])
+        for name, a, b in zip(together._fields, together, alone, strict=True):
+            torch.testing.assert_close(a[one], b, rtol=1e-3, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@torch.no_grad()
+def test_second_pass_changes_the_masks_alone_and_can_be_switched_off() -> None:
+    two = network()
+    one = build_network(dataclasses.replace(SMALL, use_spatial_prompts=False)).eval()
     unused = one.load_state_dict(two.state_dict(), strict=False)
-    assert (unused.missing_keys, unused.unexpected_keys) == ([], ["decoder.keep.weight", "decoder.keep.bias"])
-    with torch.no_grad():
-        out_two, out_one = (model(*inputs(1)) for model in (two, one))
-    assert torch.equal(out_two.class_logits, out_one.class_logits)
-    assert not torch.allclose(out_two.mask_logits, out_one.mask_logits, atol=1e-3)
+    assert unused.missing_keys == []
+    assert {name.rsplit(".", 1)[0] for name in unused.unexpected_keys} == {
+        "decoder.keep", "spatial_prompts.from_regions"
+    }  # fmt: skip
+    given_two, given_one = (net(*inputs()) for net in (two, one))
+    for name in ("class_logits", "boxes_xyxy", "inverse_depth"):
+        assert torch.equal(getattr(given_two, name), getattr(given_one, name))
+    for name in ("mask_logits", "predicted_iou"):
+        assert not torch.allclose(getattr(given_two, name), getattr(given_one, name), atol=1e-3)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("preset", ["tiny", "sam_vit_b", "mobile_sam"])
-def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset, decoder):
+@torch.no_grad()
+@pytest.mark.parametrize("use_spatial_prompts", [True, False])
+def test_what_comes_out_is_what_training_draws_best_unique_ones_first(use_spatial_prompts: bool) -> None:
+    changes = {"num_proposals": 12, "num_instances": 12, "use_spatial_prompts": use_spatial_prompts}
+    net = network(dataclasses.replace(SMALL, **changes))
+    features, pyramid, proposals = features_of(net, 2)
+    index, unique = best_unique(proposals.scores(), proposals.boxes_xyxy, 12)
+    picked = silence(proposals.pick(index), unique)
+    drawn = net.segment(features.fused, pyramid, picked)
+    assert len(drawn.mask_logits) == len(drawn.predicted_iou) == 1 + use_spatial_prompts
+    scores = picked.scores() * drawn.predicted_iou[0].clamp(0, 1)
+    best, still_unique = best_unique_masks(scores, drawn.mask_logits[0], 12)
+    out = net(*inputs(2))
+    assert torch.equal(out.boxes_xyxy, gather_places(picked.boxes_xyxy, best))
+    assert torch.equal(out.class_logits, silence(picked.pick(best), still_unique).class_logits)
+    torch.testing.assert_close(out.mask_logits, gather_places(drawn.mask_logits[-1], best), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(out.predicted_iou, gather_places(drawn.predicted_iou[-1], best), rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_second_pass_is_decoded_for_as_many_as_come_out() -> None:
+    net = network()
+    seen: list[int] = []
+    net.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[2].shape[1]))
+    net(*inputs())
+    assert seen == [SMALL.num_proposals, SMALL.num_instances] == [6, 4]
+
+
+def test_moved_masks_are_rolled_each_by_its_own_shift() -> None:
     torch.manual_seed(0)
-    config = dataclasses.replace(
-        load_model_config(preset, class_names=("anode", "object")), input_size=128, num_proposals=6, decoder=decoder
-    )
-    network = build_network(config).train()
-    with torch.no_grad():  # what begins at zero hides what lies behind it
-        for parameter in network.parameters():
-            if parameter.requires_grad and not parameter.any():
-                torch.nn.init.normal_(parameter, std=0.02)
-    image, depth = torch.randn(2, 3, 128, 128), torch.rand(2, 1, 128, 128)
-    fused = network.encode(image, depth, torch.ones_like(depth))
-    pyramid = network.pyramid(fused)
-    proposals = network.proposal_head(pyramid)
-    index = torch.arange(6).expand(2, 6)
-    masks, ious = network.segment(fused, pyramid, proposals.pick(index))
-    parts = [*masks, *ious, proposals.class_logits, proposals.boxes_xyxy]
-    sum((part.float() ** 2).mean() for part in parts).backward()
-    silent = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
-    moved = [n for n, p in network.named_parameters() if not p.requires_grad and p.grad is not None]
-    assert (silent, moved) == ([], [])
+    logits = torch.randn(2, 3, 16, 16)
+    shift = torch.tensor([[[0, 0], [3, 0], [0, -5]], [[-2, 7], [16, 1], [15, -16]]])
+    for i in range(2):
+        for j in range(3):
+            expected = torch.roll(logits[i, j], tuple(shift[i, j].tolist()), dims=(0, 1))
+            assert torch.equal(moved(logits, shift)[i, j], expected)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"input_size": 400}, "input_size 400 must be a multiple of 32"),
-        ({"class_names": ("a", "a")}, r"class_names \('a', 'a'\) must be distinct"),
-        ({"num_proposals": 0}, r"num_proposals 0 must lie in 1\.\.3024"),
-        ({"decoder": "both"}, "decoder: 'both': choose one of joint, per_prompt"),
-        ({"width": 100}, "width 100 must be a multiple of 16"),
-        ({"num_proposal": 3}, "unknown key 'num_proposal': did you mean 'num_proposals'"),
-    ],
-)
-def test_contradictions_are_refused_with_value_and_limit(change, message):
-    with pytest.raises(ValueError, match=message):
-        settings_from(ModelConfig, {**dataclasses.asdict(CONFIG), **change}, "a.yaml")
+@torch.no_grad()
+def test_pass_2_sees_the_mask_of_pass_1_where_it_was_moved_to() -> None:
+    net = network()
+    features, pyramid, proposals = features_of(net)
+    picked = proposals.pick(torch.arange(6)[None] * 50)
+    shift = torch.tensor([[[0, 0], [3, 1], [0, -5], [-2, 7], [8, 8], [1, 0]]])
+    seen: list[Tensor] = []
+    net.spatial_prompts.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    net.decoder.register_forward_pre_hook(lambda _, given: seen.extend(given[6:]))
+    plain, shifted = (net.segment(features.fused, pyramid, picked, s) for s in (None, shift))
+    first = plain.mask_logits[0]
+    assert torch.equal(shifted.mask_logits[0], first)
+    for given, expected in zip(seen, (first, first, moved(first, shift), moved(first, shift)), strict=True):
+        assert torch.equal(given, expected)
+    assert not torch.allclose(plain.mask_logits[1], shifted.mask_logits[1], atol=1e-2)
 
 
-def test_missing_preset_names_the_file():
-    with pytest.raises(FileNotFoundError, match=r"config/model/huge\.yaml: no such model configuration"):
-        load_model_config("huge", class_names=("anode", "object"))
+def test_silenced_proposals_say_nothing_and_keep_the_rest() -> None:
+    torch.manual_seed(0)
+    given = Proposals(torch.randn(2, 3, 8), torch.randn(2, 3, C), torch.rand(2, 3, 4), torch.randn(2, 3, 1))
+    unique = torch.tensor([[True, False, True], [False, True, True]])
+    silent = silence(given, unique)
+    assert torch.equal(silent.class_logits[unique], given.class_logits[unique])
+    assert silent.class_logits[~unique].sigmoid().max() < 1e-6
+    assert silent.scores()[~unique].max() < 1e-3
+    for a, b in zip(silent, given, strict=True):
+        assert a is b or a is silent.class_logits
+
+
+def test_training_leaves_the_statistics_of_a_frozen_base_and_learns_its_own() -> None:
+    net = build_network(small("mobile_sam")).train()
+    assert not any(module.training for module in net.rgb_path.modules())
+    assert net.pyramid.training
+    before = {name: value.clone() for name, value in net.state_dict().items() if name.endswith("running_mean")}
+    features_of(net, 2)
+    after = net.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
+    assert changed == {name for name in before if not name.startswith("rgb_path.")}
+
+
+@pytest.mark.parametrize("preset", ["tiny", "sam_vit_b", "mobile_sam"])
+def test_every_trained_weight_receives_a_gradient_and_no_frozen_one_does(preset: str) -> None:
+    torch.manual_seed(0)
+    net = awakened(build_network(small(preset)), std=0.02).train()
+    assert isinstance(net, SpdaSamNetwork)
+    features, pyramid, proposals = features_of(net, 2)
+    assert features.depth_logits is not None
+    picked = proposals.pick(torch.arange(6).expand(2, 6) * 50)
+    masks, ious = net.segment(features.fused, pyramid, picked)
+    # no thing here is so small that it lacks a point
+    nothing = torch.full_like(masks[0], -9.0)
+    of_nothing, _ = net.spatial_prompts(nothing, picked.boxes_xyxy, pyramid.p4, pyramid.p16)
+    said = [proposals.class_logits, proposals.boxes_xyxy, proposals.quality_logits, features.depth_logits, of_nothing]
+    sum((part.float() ** 2).mean() for part in (*masks, *ious, *said)).backward()
+    silent = [n for n, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    frozen = [(n, p) for n, p in net.named_parameters() if not p.requires_grad]
+    touched = [n for n, p in frozen if p.grad is not None]
+    elsewhere = [n for n, _ in frozen if not n.startswith(tuple(f"{place}." for place in FROZEN[preset]))]
+    assert (silent, touched, elsewhere) == ([], [], [])

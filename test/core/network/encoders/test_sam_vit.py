@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from network_cases import CLASSES
 from torch import Tensor
 
 from spda_sam_core.config import load_model_config
@@ -16,7 +17,9 @@ SIDE = 64
 
 def test_the_taps_are_the_first_two_blocks_with_global_attention_and_the_last_output_is_the_neck_of_the_last() -> None:
     torch.manual_seed(0)
-    encoder = SamViTEncoder(dataclasses.replace(load_model_config("sam_vit_b"), input_size=SIDE)).eval()
+    encoder = SamViTEncoder(
+        dataclasses.replace(load_model_config("sam_vit_b", class_names=CLASSES), input_size=SIDE)
+    ).eval()
     seen: list[Tensor] = []
     for block in encoder.base.blocks:
         block.register_forward_hook(lambda _, inputs, output: seen.append(output))
@@ -38,7 +41,7 @@ def test_the_taps_are_the_first_two_blocks_with_global_attention_and_the_last_ou
 )
 def test_taps_and_windows_are_those_of_the_published_models(preset, taps, windowed) -> None:
     with torch.device("meta"):  # ViT-H has 2.5 GB of weights
-        encoder = SamViTEncoder(load_model_config(preset))
+        encoder = SamViTEncoder(load_model_config(preset, class_names=CLASSES))
     assert encoder.taps == taps
     sizes = [block.window_size for block in encoder.base.blocks]
     assert [sizes[i] for i in taps] == [0, 0]
