@@ -29,17 +29,20 @@ class TimedRun:
     """A run that ends with its time.
 
     Attributes:
-        train: the run, but for its `steps` and `warmup_steps`, which are not read; S is that of its model.
+        train: the run, but for its `steps`, `warmup_steps` and `decay_steps`, which are not read; S is that of its
+            model.
         budget_ms: length of the run.
-        warmup_ms: length of the learning rate's rise; it then falls to 0 as a cosine, until the time is up.
+        warmup_ms: length of the learning rate's rise.
+        decay_ms: length of its fall to 0, at the end.
     """
 
     train: TrainConfig
     budget_ms: int
     warmup_ms: int
+    decay_ms: int
 
     def __post_init__(self) -> None:
-        check_schedule(self.train.learning_rate, self.warmup_ms, self.budget_ms)
+        check_schedule(self.train.learning_rate, self.warmup_ms, self.decay_ms, self.budget_ms)
 
 
 class MaskRcnnTrainer:
@@ -102,6 +105,7 @@ class MaskRcnnTrainer:
             round(1e3 * self.seconds),
             peak=self.config.learning_rate,
             warmup_steps=self.run.warmup_ms,
+            decay_steps=self.run.decay_ms,
             steps=self.run.budget_ms,
         )
         for group in self.optimiser.param_groups:

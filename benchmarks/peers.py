@@ -88,13 +88,13 @@ def _run_spda_sam(
 
     def trial(steps: int) -> float:
         with tempfile.TemporaryDirectory() as scratch:
-            short = dataclasses.replace(_of_length(config, steps, setup.warmup_share), output=scratch)
+            short = dataclasses.replace(_of_length(config, steps, setup), output=scratch)
             trainer = Trainer(short, splits["train"], splits["val"], device)
             train(trainer, workers=workers)
             return trainer.seconds
 
     steps = planned_steps(folder, minutes, trial)
-    trainer = Trainer(_of_length(config, steps, setup.warmup_share), splits["train"], splits["val"], device)
+    trainer = Trainer(_of_length(config, steps, setup), splits["train"], splits["val"], device)
     if trainer.resume_path.exists():
         trainer.resume()
     trained = SpdaSam.from_pretrained(train(trainer, workers=workers), device=str(device))
@@ -104,16 +104,17 @@ def _run_spda_sam(
     }
 
 
-def _of_length(config: TrainConfig, steps: int, warmup_share: float) -> TrainConfig:
+def _of_length(config: TrainConfig, steps: int, setup: Setup) -> TrainConfig:
     # validation is no part of the time, and nothing is chosen by it
-    return dataclasses.replace(config, steps=steps, warmup_steps=int(warmup_share * steps), validate_every=steps)
+    warmup, decay = setup.rise_and_fall(steps)
+    return dataclasses.replace(config, steps=steps, warmup_steps=warmup, decay_steps=decay, validate_every=steps)
 
 
 def _run_mask_rcnn(
     setup: Setup, peer: Peer, minutes: float, splits: Splits, device: torch.device, workers: int
 ) -> dict[str, Any]:
     budget_ms = round(60_000 * minutes)
-    timed = TimedRun(setup.config(peer), budget_ms, int(setup.warmup_share * budget_ms))
+    timed = TimedRun(setup.config(peer), budget_ms, *setup.rise_and_fall(budget_ms))
     trainer = MaskRcnnTrainer(timed, splits["train"], device)
     if trainer.resume_path.exists():
         trainer.resume()
