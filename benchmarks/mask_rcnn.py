@@ -86,9 +86,9 @@ class MaskRcnn:
         letterbox = Letterbox(rgb.shape[0], rgb.shape[1], self.size)
         height, width = letterbox.resized_hw
         device = next(self.network.parameters()).device
-        image = prepare(rgb, None, self.size)[0][0, :, :height, :width].to(device)  # padding tells it nothing
+        image = torch.from_numpy(prepare(rgb, None, self.size).image).to(device)
         # the network's own forward would paste the masks at the size of its input
-        images, _ = self.network.transform([image])
+        images, _ = self.network.transform([image[0, :, :height, :width]])  # padding tells it nothing
         features = self.network.backbone(images.tensors)
         proposals, _ = self.network.rpn(images, features)
         (found,), _ = self.network.roi_heads(features, proposals, images.image_sizes)

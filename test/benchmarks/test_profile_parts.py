@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -41,7 +39,9 @@ def test_the_first_run_does_not_count_and_of_the_others_the_median_does() -> Non
 
 def test_the_command_lists_the_parts_of_the_network(tmp_path, capsys) -> None:
     torch.manual_seed(0)
-    config = dataclasses.replace(load_model_config("tiny"), input_size=64, num_proposals=6)
+    config = load_model_config(
+        "tiny", class_names=("anode", "object"), changes={"input_size": 64, "num_proposals": 6, "num_instances": 4}
+    )
     checkpoint = tmp_path / "small.safetensors"
     save_checkpoint(checkpoint, build_network(config), {})
     main(["--checkpoint", str(checkpoint), "--threads", "1", "--rounds", "2"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 
 import onnx
@@ -21,7 +20,10 @@ from training.measuring.agreement import named_inputs
 @pytest.fixture(scope="module")
 def network() -> SpdaSamNetwork:
     torch.manual_seed(0)
-    return build_network(dataclasses.replace(load_model_config("tiny"), input_size=64, num_proposals=6)).eval()
+    config = load_model_config(
+        "tiny", class_names=("anode", "object"), changes={"input_size": 64, "num_proposals": 6, "num_instances": 4}
+    )
+    return build_network(config).eval()
 
 
 def test_the_ratio_is_that_of_the_medians_and_its_quartiles_are_those_of_the_rounds() -> None:

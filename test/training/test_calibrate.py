@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +106,7 @@ def test_the_command_writes_the_header_and_keeps_the_weights(
     checkpoint = tmp_path / "model.safetensors"
     save_checkpoint(
         checkpoint,
-        build_network(dataclasses.replace(load_model_config("tiny"), class_names=NAMES)),
+        build_network(load_model_config("tiny", class_names=NAMES)),
         {"commit": "12345678"},
     )
     weights = safetensors.torch.load_file(checkpoint)
@@ -133,7 +132,7 @@ def test_the_command_writes_the_header_and_keeps_the_weights(
 def test_where_nothing_is_found_the_file_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = write_folder(tmp_path, [[(SQUARES[0], 0)]] * 2)
     checkpoint = tmp_path / "model.safetensors"
-    save_checkpoint(checkpoint, build_network(dataclasses.replace(load_model_config("tiny"), class_names=NAMES)), {})
+    save_checkpoint(checkpoint, build_network(load_model_config("tiny", class_names=NAMES)), {})
     before = file_sha256(checkpoint)
     split = {"annotations": "annotations.json", "images": "rgb", "depth": "depth"}
     data = {"format": "coco", "root": str(dataset.root), "depth": {"kind": "millimetres"}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from training import export
 from training.export import ExportError, describe, export_onnx, main, to_onnx
 from training.measuring.agreement import Disagreement, compare, named_inputs, random_inputs
 
-SIDE, K = 64, 6
+SIDE, CLASSES = 64, ("anode", "object")
+SMALL = {"input_size": SIDE, "num_proposals": 6, "num_instances": 6}
 
 REFUSED = {
     "CumSum", "Einsum", "GridSample", "If", "Loop", "NonMaxSuppression", "NonZero", "RoiAlign", "ScatterND", "Trilu",
@@ -29,12 +29,15 @@ REFUSED = {
 
 def small_network(*, use_depth: bool = True, seed: int = 0) -> SpdaSamNetwork:
     torch.manual_seed(seed)
-    tiny = load_model_config("tiny")
-    network = build_network(dataclasses.replace(tiny, input_size=SIDE, num_proposals=K, use_depth=use_depth)).eval()
+    changes = {**SMALL, "use_depth": use_depth}
+    network = build_network(load_model_config("tiny", class_names=CLASSES, changes=changes)).eval()
     with torch.no_grad():  # what begins at zero would hide what lies behind it
         for parameter in network.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.05)
+        # candidates that are equally good are put in any order: let it have preferences
+        network.proposal_head.classes[-1].weight.mul_(40)
+        network.decoder.mask_decoder.iou_prediction_head.layers[-1].bias.add_(0.6)
     return network
 
 
@@ -127,7 +130,7 @@ def test_the_same_network_gives_the_same_bytes(network, model) -> None:
 
 
 def test_an_operator_that_cannot_be_exported_is_named_with_the_size_that_needs_it() -> None:
-    sam = build_network(dataclasses.replace(load_model_config("sam_vit_b"), input_size=64, num_proposals=K))
+    sam = build_network(load_model_config("sam_vit_b", class_names=CLASSES, changes=SMALL))
     with pytest.raises(ExportError, match=r"'sam_vit_b' at input_size 64: Exporting the operator .*bicubic2d_aa"):
         to_onnx(sam)
 
@@ -159,14 +162,14 @@ def test_a_network_too_large_for_the_format_is_refused_before_anything_is_traced
 
 def test_the_command_writes_a_proven_file_that_says_what_it_is(network, tmp_path, capsys) -> None:
     checkpoint, path = tmp_path / "small.safetensors", tmp_path / "small.onnx"
-    save_checkpoint(checkpoint, network, {"calibration": {"scale": 2.0}})
+    save_checkpoint(checkpoint, network, {"calibration": {"slopes": [2.0, 1.5], "offsets": [0.1, 0.0]}})
     main(["--checkpoint", str(checkpoint), "--output", str(path), "--rendered", "1", "--noise", "1"])
     printed = capsys.readouterr().out
     assert "largest differences on 2 pictures: mask_logits " in printed
-    assert f"IoU of {2 * K} masks: mean 1.00000" in printed
+    assert f"IoU of {2 * SMALL['num_instances']} masks: mean 1.00000" in printed
     entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert entries.pop("checkpoint_sha256") == file_sha256(checkpoint)
     assert json.loads(entries.pop("class_names")) == list(network.config.class_names)
-    assert json.loads(entries.pop("calibration")) == {"scale": 2.0}
+    assert json.loads(entries.pop("calibration")) == {"slopes": [2.0, 1.5], "offsets": [0.1, 0.0]}
     assert entries == {"preset": "tiny"}
     assert onnxruntime.InferenceSession(Path(path), providers=["CPUExecutionProvider"]).get_inputs()[0].name == "image"

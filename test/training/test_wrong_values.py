@@ -68,7 +68,7 @@ def test_the_shipped_file_is_read(kind: str, monkeypatch: pytest.MonkeyPatch) ->
         ("model/tiny", "use_depth", 1, "use_depth: 1 is neither true nor false"),
         ("model/tiny", "input_size", "384", "input_size: '384' is no whole number"),
         ("model/tiny", "depth_widths", [16, 32, 6.5], "depth_widths[2]: 6.5 is no whole number"),
-        ("model/tiny", "encoder", "resnet", "encoder: 'resnet': choose one of hierarchical, sam_vit_b"),
+        ("model/tiny", "encoder", "resnet", "encoder: 'resnet': choose one of efficientnet_lite0"),
         ("model/tiny", "class_names", ["a"], "class_names are those of the data: leave them out"),
         ("data/coco_folder", "root", 7, "root: 7 is no text"),
         ("data/coco_folder", "splits.train.images", 7, "splits.train.images: 7 is no text"),

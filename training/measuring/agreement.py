@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spda_sam_core.depth.normalisation import normalise_depth
 from spda_sam_core.network.network import SpdaSamNetwork
-from spda_sam_core.preprocess import prepare
+from spda_sam_core.preprocess import Letterbox, prepare
 from training.world.frame import render_image
 
 TOLERANCE = 1e-3
@@ -105,8 +105,10 @@ def proof_inputs(network: SpdaSamNetwork, rendered: int, noise: int) -> Iterator
     """Rendered pictures, in turn with true depth, with none, and with depth left to the network; then noise."""
     for i in range(rendered):
         frame = render_image(_SEED, i)
-        depth = normalise_depth(frame.depth_m) if i % 3 == 0 else None
-        yield named_inputs(network, *prepare(frame.rgb, depth, network.config.input_size), estimate=i % 3 == 2)
+        small = Letterbox(*frame.rgb.shape[:2], network.config.input_size).resized_hw
+        depth = normalise_depth(frame.depth_m, small) if i % 3 == 0 else None
+        prepared = map(torch.from_numpy, prepare(frame.rgb, depth, network.config.input_size))
+        yield named_inputs(network, *prepared, estimate=i % 3 == 2)
     for i in range(noise):
         yield random_inputs(network, _SEED + i)
 

@@ -193,15 +193,17 @@ def test_boxes_that_are_right_cost_nothing() -> None:
 
 def test_quality_learns_the_iou_of_its_box() -> None:
     targets = targets_of([(0, 0, 40, 40)])
-    # IoU 1, 1/4, 0 (beside it), and one that is matched with nothing
-    boxes = torch.tensor([[[0.0, 0, 40, 40], [20, 0, 40, 20], [50, 50, 60, 60], [0, 0, 40, 40]]]).requires_grad_()
-    logits = torch.zeros(1, 4).requires_grad_()
-    loss = quality_loss(proposals_of(boxes, logits), [assignment([0, 1, 2], [0, 0, 0], [1, 1, 1])], targets)
+    # IoU 1, 1/4, 0 (beside it), 1/2 (too large), and one that is matched with nothing
+    boxes = torch.tensor(
+        [[[0.0, 0, 40, 40], [20, 0, 40, 20], [50, 50, 60, 60], [0, 0, 80, 40], [0, 0, 40, 40]]]
+    ).requires_grad_()
+    logits = torch.zeros(1, 5).requires_grad_()
+    loss = quality_loss(proposals_of(boxes, logits), [assignment([0, 1, 2, 3], [0] * 4, [1.0] * 4)], targets)
     assert float(loss.detach()) == pytest.approx(math.log(2))  # cross-entropy of 0.5 with anything
     loss.backward()
     # its slope is probability minus IoU
     assert logits.grad is not None
-    torch.testing.assert_close(logits.grad, torch.tensor([[0.5 - 1, 0.5 - 0.25, 0.5, 0]]) / 3)
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.5 - 1, 0.5 - 0.25, 0.5, 0, 0]]) / 4)
     assert boxes.grad is None  # boxes do not learn from it
 
 
