@@ -54,7 +54,7 @@ class SpatialPrompts(nn.Module):
             self.prompt_encoder.point_embeddings.requires_grad_(False)
             self.prompt_encoder.mask_downscaling.requires_grad_(False)
             self.prompt_encoder.not_a_point_embed.requires_grad_(False)
-        # SAM widens its encoding of a mask to D at the end; joint decoding takes it before
+        # SAM widens its encoding of a mask to D at the end; here it is taken before that
         self.prompt_encoder.mask_downscaling[-1].requires_grad_(False)
         # inside and around: features that masks are drawn with, and image embedding
         regions = 2 * (MASK_FEATURES + config.width)

@@ -35,6 +35,7 @@ from spda_sam_core.weights.files import (
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 
 FORMAT = "spda_sam/2"
+_FORMAT_OF_0_1_0 = "spda_sam/1"
 FOLDER_VARIABLE = "SPDA_SAM_CHECKPOINTS"
 """Environment variable: a folder that is searched first for checkpoints given by name."""
 
@@ -131,6 +132,11 @@ def load_checkpoint(
     if preset is None and is_name(checkpoint):
         preset = str(checkpoint)
     header = read_header(path)
+    if header.get("format") == _FORMAT_OF_0_1_0:
+        raise CheckpointError(
+            f"{path}: was written by version 0.1.0, whose network is another one: use the shipped 'tiny', train again "
+            "with training/train.py, or use version 0.1.0"
+        )
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: format is {header.get('format')!r}, expected {FORMAT!r}: no SPDA-SAM checkpoint; "

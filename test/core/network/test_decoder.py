@@ -46,6 +46,69 @@ def test_one_instance_untrained_equals_the_mask_decoder_of_sam(decoder: SelfProm
         torch.testing.assert_close(iou[i], expected_iou[:, 0], rtol=1e-4, atol=1e-4)
 
 
+def attention_over(attention: Attention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """SAM's attention through torch's own, with (heads, queries, keys) added to its logits."""
+    heads = [
+        project(x).unflatten(2, (SMALL.attention_heads, -1)).transpose(1, 2)
+        for project, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))
+    ]
+    mixed: Tensor = attention.out_proj(
+        F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(2)
+    )
+    return mixed
+
+
+def decoded_together(
+    decoder: SelfPromptedDecoder, embedding: Tensor, pe: Tensor, sparse: Tensor, dense: Tensor
+) -> tuple[Tensor, Tensor]:
+    """SAM's two-way transformer over all tokens of an image with masks as large as the logits.
+
+    Returns tokens (1, P, n, D) and the image (1, G*G, D).
+    """
+    sam, transformer = decoder.mask_decoder, decoder.mask_decoder.transformer
+    outputs = torch.cat([sam.iou_token.weight, sam.mask_tokens.weight])
+    prompts = torch.cat([torch.cat([outputs, sparse[0, j]]) for j in range(P)])[None]
+    n = prompts.shape[1] // P
+    own = torch.block_diag(*[torch.ones(n, n)] * P)
+    within = torch.zeros_like(own).masked_fill(own == 0, -torch.inf)[None]
+    said = torch.einsum("ox,pxrc->oprc", decoder.biases.weight, dense[0]) + decoder.biases.bias[:, None, None, None]
+    biases = iter(said.flatten(2).repeat_interleave(n, dim=1).split(SMALL.attention_heads))  # (heads, P*n, G*G) each
+    keys, places = embedding[0].flatten(1).T[None], pe[0].flatten(1).T[None]
+    tokens = prompts
+    for i, layer in enumerate(transformer.layers):
+        if i == 0:
+            tokens = attention_over(layer.self_attn, tokens, tokens, tokens, within)
+        else:
+            tokens = tokens + attention_over(layer.self_attn, tokens + prompts, tokens + prompts, tokens, within)
+        tokens = layer.norm1(tokens)
+        to_image = layer.cross_attn_token_to_image
+        tokens = layer.norm2(tokens + attention_over(to_image, tokens + prompts, keys + places, keys, next(biases)))
+        tokens = layer.norm3(tokens + layer.mlp(tokens))
+        to_tokens, bias = layer.cross_attn_image_to_token, next(biases).transpose(1, 2)
+        keys = layer.norm4(keys + attention_over(to_tokens, keys + places, tokens + prompts, tokens, bias))
+    last = transformer.final_attn_token_to_image
+    tokens = tokens + attention_over(last, tokens + prompts, keys + places, keys, next(biases))
+    return transformer.norm_final_attn(tokens).unflatten(1, (P, n)), keys
+
+
+@torch.no_grad()
+def test_many_instances_are_decoded_in_one_attention_that_parts_them_and_leads_each_by_its_bias(
+    decoder: SelfPromptedDecoder,
+) -> None:
+    torch.nn.init.normal_(decoder.biases.weight)
+    torch.nn.init.normal_(decoder.biases.bias)
+    embedding, pe, sparse, dense, *rest = inputs(b=1)
+    tokens, image = decoded_together(decoder, embedding, pe, sparse, dense)
+    sam = decoder.mask_decoder
+    upscaled = sam.output_upscaling(image.transpose(1, 2).unflatten(2, (G, G)))
+    expected_masks = torch.einsum("bpc,bchw->bphw", sam.output_hypernetworks_mlps[0](tokens[:, :, 1]), upscaled)
+    expected_iou = sam.iou_prediction_head(tokens[:, :, 0])[..., 0]
+    masks, iou = decoder(embedding, pe, sparse, dense, *rest)
+    assert expected_iou.std() > 1e-3
+    torch.testing.assert_close(masks, expected_masks, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(iou, expected_iou, rtol=1e-4, atol=1e-5)
+
+
 @torch.no_grad()
 def test_instances_do_not_depend_on_their_order(decoder: SelfPromptedDecoder) -> None:
     embedding, pe, sparse, dense, features, boxes = inputs()
@@ -70,7 +133,7 @@ def attention_case() -> tuple[Attention, list[Tensor]]:
 BIASES = {
     "none": (None, None),
     "three groups of two queries": ((2, 4, 3, 1, 9), (2, 4, 3, 2, 9)),
-    "three groups of three keys": ((2, 4, 6, 3, 1), (2, 4, 6, 3, 3)),
+    "every third of nine keys": ((2, 4, 6, 1, 3), (2, 4, 6, 3, 3)),
 }
 """Shape of a bias, and of what it is for each query and key."""
 

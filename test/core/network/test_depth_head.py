@@ -73,6 +73,22 @@ def test_the_head_gives_two_logits_at_stride_4_that_every_stride_has_a_part_in(p
         assert not torch.allclose(head(changed), logits, atol=0.01)
 
 
+@torch.no_grad()
+def test_it_goes_from_coarse_to_fine_and_takes_edges_from_stride_4() -> None:
+    torch.manual_seed(0)
+    head = awakened(DepthHead(SMALL)).eval()
+    rgb = tuple(torch.randn(1, c, 32 >> i, 32 >> i) for i, c in enumerate(SMALL.encoder_widths))
+
+    def twice(x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode="bilinear")
+
+    x = head.laterals[2](rgb[3])
+    for i in (2, 1):
+        x = head.laterals[i - 1](rgb[i]) + twice(x)
+    x = (twice(head.mix(x)) + head.edges(rgb[0])).clamp(min=0)
+    torch.testing.assert_close(head(rgb), head.out(x), rtol=1e-4, atol=1e-5)
+
+
 def network() -> torch.nn.Module:
     torch.manual_seed(0)
     return awakened(build_network(SMALL)).eval()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from network_cases import SMALL, awakened
 from torch import Tensor
+from torch.nn import functional as F
 
 from spda_sam_core.config import ModelConfig
 from spda_sam_core.network.fusion import C2FFM, Reliability
@@ -76,6 +77,36 @@ def test_a_network_of_rgb_alone_has_no_depth_weights_and_sees_none() -> None:
     image, valid = torch.randn(1, 3, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
     near, far = (network(image, valid * d, valid, torch.ones(1)).mask_logits for d in (0.2, 0.8))
     assert torch.equal(near, far)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("level", [0, 3])
+def test_a_level_adds_coarse_and_fine_as_far_as_depth_is_reliable(level: int) -> None:
+    rgb, depth, inverse_depth, valid = taps()
+    valid[..., 20:60, 5:90] = 0
+    module = fusion()
+    assert module.variation is not None
+    parts = module.levels[level]
+    x, d, v = rgb[level], depth[level], module.variation(inverse_depth, valid)[level]
+    seen = torch.cat([F.avg_pool2d(inverse_depth * valid, 4), F.avg_pool2d(valid, 4)], dim=1)
+    structure = torch.cat([d, v], dim=1)
+    fine = parts.fine.detail(structure) / (1 + (-parts.fine.gate(torch.cat([x, structure], dim=1))).exp())
+    coarse = parts.coarse(x, d, seen) if level == 3 else 0.0
+    assert (parts.coarse is None) == (level == 0)
+    expected = x + parts.reliability(x, d, seen) * (coarse + fine)
+    assert not torch.allclose(expected, x, atol=0.1)
+    torch.testing.assert_close(module(rgb, depth, inverse_depth, valid)[level], expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_with_neither_part_depth_features_are_plainly_added() -> None:
+    rgb, depth, inverse_depth, valid = taps()
+    module = fusion(dataclasses.replace(SMALL, fusion_coarse=False, fusion_fine=False))
+    fused = module(rgb, depth, inverse_depth, valid)
+    for level, after, x, d in zip(module.levels, fused, rgb, depth, strict=True):
+        weight, bias = level.project.weight[:, :, 0, 0], level.project.bias
+        expected = x + torch.einsum("oc,bchw->bohw", weight, d) + bias[:, None, None]
+        torch.testing.assert_close(after, expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()

@@ -59,3 +59,18 @@ def test_it_draws_what_cond_inst_and_prototypes_draw_one_instance_at_a_time() ->
 def test_untrained_it_draws_nothing() -> None:
     head, tokens, features = given()
     assert torch.equal(head(tokens, features, BOXES), torch.zeros(B, P, SIDE, SIDE))
+
+
+@torch.no_grad()
+def test_under_autocast_it_knows_the_places_of_a_small_box() -> None:
+    """There the logits are small differences of large numbers."""
+    head, tokens, features = given()
+    awakened(head)
+    features.zero_()  # leaves the places
+    head.squeeze.bias.zero_()
+    head.linear.weight.zero_()
+    boxes = torch.tensor([100.0, 60, 108, 68]).expand(B, P, 4)
+    expected = head(tokens, features, boxes)[..., 14:18, 24:28]
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = head(tokens, features, boxes)[..., 14:18, 24:28]
+    assert (actual - expected).abs().max() < 0.05 * expected.std()

@@ -83,8 +83,12 @@ def test_second_pass_changes_the_masks_alone_and_can_be_switched_off() -> None:
 def test_what_comes_out_is_what_training_draws_best_unique_ones_first(use_spatial_prompts: bool) -> None:
     changes = {"num_proposals": 12, "num_instances": 12, "use_spatial_prompts": use_spatial_prompts}
     net = network(dataclasses.replace(SMALL, **changes))
+    torch.nn.init.normal_(net.proposal_head.classes[-1].weight)
+    torch.nn.init.constant_(net.proposal_head.boxes[-1].bias, 6.0)  # large boxes, of which many are doubles
     features, pyramid, proposals = features_of(net, 2)
     index, unique = best_unique(proposals.scores(), proposals.boxes_xyxy, 12)
+    assert bool(unique.any(dim=1).all())
+    assert not unique.all()
     picked = silence(proposals.pick(index), unique)
     drawn = net.segment(features.fused, pyramid, picked)
     assert len(drawn.mask_logits) == len(drawn.predicted_iou) == 1 + use_spatial_prompts
@@ -131,6 +135,58 @@ def test_pass_2_sees_the_mask_of_pass_1_where_it_was_moved_to() -> None:
     for given, expected in zip(seen, (first, first, moved(first, shift), moved(first, shift)), strict=True):
         assert torch.equal(given, expected)
     assert not torch.allclose(plain.mask_logits[1], shifted.mask_logits[1], atol=1e-2)
+
+
+def test_pass_2_does_not_teach_the_mask_that_it_begins_with() -> None:
+    net = network().train()
+    features, pyramid, proposals = features_of(net, 2)
+    masks, _ = net.segment(features.fused, pyramid, proposals.pick(torch.arange(6).expand(2, 6) * 50))
+    masks[0].retain_grad()
+    masks[1].square().mean().backward()
+    assert masks[0].grad is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("preset", ["tiny", "mobile_sam"])
+def test_the_decoder_reads_the_embedding_of_sam_or_else_the_pyramid(preset: str) -> None:
+    net = network(small(preset))
+    features, pyramid, _ = features_of(net)
+    seen: list[Tensor] = []
+    net.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    net(*inputs())
+    embedding = features.fused[2] if preset == "mobile_sam" else pyramid.p16
+    no_mask = net.spatial_prompts.prompt_encoder.no_mask_embed.weight[0, :, None, None]
+    assert len(seen) == 2
+    for given in seen:
+        torch.testing.assert_close(given, embedding + no_mask)
+
+
+@torch.no_grad()
+def test_what_it_saw_of_depth_is_the_mean_of_each_cell_with_0_where_unknown() -> None:
+    net = network()
+    image, depth, valid, estimate = inputs()
+    valid[..., 10:51, 7:33] = 0
+    seen = net(image, depth, valid, estimate).inverse_depth[0, 0]
+    for row, column in ((0, 0), (2, 1), (5, 5), (12, 3), (31, 31)):
+        cell = (0, 0, slice(4 * row, 4 * row + 4), slice(4 * column, 4 * column + 4))
+        torch.testing.assert_close(seen[row, column], (depth[cell] * valid[cell]).mean())
+
+
+@torch.no_grad()
+def test_pass_2_hears_all_that_pass_1_heard_and_what_it_drew() -> None:
+    net = network()
+    features, pyramid, proposals = features_of(net)
+    picked = proposals.pick(torch.arange(6)[None] * 50)
+    heard: list[tuple[Tensor, ...]] = []
+    spatial: list[tuple[Tensor, Tensor]] = []
+    net.decoder.register_forward_pre_hook(lambda _, given: heard.append(given))
+    net.spatial_prompts.register_forward_hook(lambda _, given, output: spatial.append(output))
+    net.segment(features.fused, pyramid, picked)
+    (first, second), ((sparse, dense),) = heard, spatial
+    assert torch.equal(second[2], torch.cat([first[2], sparse], dim=2))
+    assert torch.equal(second[3], first[3] + dense)
+    for i in (0, 1, 4, 5):  # embedding, its positions, mask features and boxes
+        assert torch.equal(first[i], second[i])
 
 
 def test_silenced_proposals_say_nothing_and_keep_the_rest() -> None:

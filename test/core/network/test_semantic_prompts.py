@@ -31,6 +31,28 @@ def test_prompts_of_one_proposal_do_not_depend_on_the_others() -> None:
         assert not torch.allclose(changed, sparse, atol=0.01)
 
 
+@torch.no_grad()
+def test_tokens_are_content_place_and_kind_that_have_looked_at_the_embedding_once() -> None:
+    torch.manual_seed(0)
+    module = SemanticPrompts(SMALL).eval()
+    torch.nn.init.normal_(module.kinds)
+    features, positions = torch.randn(1, 2, D), torch.randn(1, 2, 3, D)
+    boxes = torch.tensor([[[0.0, 0, 40, 60], [30, 10, 100, 50]]])
+    embedding, pe = torch.randn(1, D, G, G), torch.randn(1, D, G, G)
+    proposals = Proposals(features, torch.randn(1, 2, 3), boxes, torch.randn(1, 2, 1))
+    sparse, dense = module(proposals, positions, embedding, pe)
+    keys = embedding[0].flatten(1).T[None]  # (1, G*G, D)
+    for j in range(2):
+        content = module.from_features(features[0, j]) + module.from_positions(positions[0, j].flatten())
+        for t in range(SMALL.prompt_tokens):
+            token = (content[t * D : (t + 1) * D] + module.kinds[t])[None, None]
+            looked = module.attention(q=module.norm1(token), k=keys + pe[0].flatten(1).T, v=keys)
+            torch.testing.assert_close(sparse[0, j, t], module.norm2(token + looked)[0, 0], rtol=1e-4, atol=1e-5)
+        for row, column in ((0, 0), (2, 7), (7, 3)):
+            near = relative_places(boxes, G, SMALL.input_size)[0, j, row * G + column]
+            torch.testing.assert_close(dense[0, j, :, row, column], module.whereabouts(near), rtol=1e-4, atol=1e-5)
+
+
 def test_places_are_told_from_the_box() -> None:
     seen = relative_places(torch.tensor([[[0.0, 0, 64, 32]]]), 6, 96)[0, 0].reshape(6, 6, 5)
     # cell centres at 8, 24, ..; the box's centre is at (32, 16), its half sizes are 32 and 16

@@ -67,11 +67,11 @@ def test_points_lie_inside_and_outside_of_a_ring_and_spread() -> None:
 
 def test_points_are_the_surest_ones_at_the_middle_of_their_cell() -> None:
     logits = masks_with((0, 0, 32, 32))
-    logits[0, 0, 7, 19], logits[0, 0, 28, 3] = 9.0, 8.0
-    logits[0, 0, 7, 18] = 8.5  # as good, but beside the best
+    logits[0, 0, 7, 19], logits[0, 0, 7, 21] = 9.0, 8.0  # in two of 8 x 8 cells
+    logits[0, 0, 7, 18] = 8.5  # better, but beside the best
     logits[0, 0, 20, 21], logits[0, 0, 5, 5] = -8.0, -7.0
     points = module().read_masks(logits, torch.zeros(1, 1, 4)).points_xy[0, 0]
-    assert points.tolist() == [[78.0, 30], [14, 114], [86, 82], [22, 22]]
+    assert points.tolist() == [[78.0, 30], [86, 30], [86, 82], [22, 22]]
 
 
 @pytest.mark.parametrize("points", [2, 4])
@@ -120,6 +120,15 @@ def test_prompts_equal_those_of_the_upstream_prompt_encoder() -> None:
     torch.testing.assert_close(given_dense, expected_dense, rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_logits_beyond_what_a_mask_prompt_may_say_are_cut() -> None:
+    own = module()
+    logits = masks_with((3, 3, 9, 17), (5, 20, 30, 30)) * 6.4  # 32 inside, -32 outside
+    expected = own(logits, torch.zeros(1, 2, 4), *features())
+    for given, e in zip(own(100 * logits, torch.zeros(1, 2, 4), *features()), expected, strict=True):
+        torch.testing.assert_close(given, e)
+
+
 def pooled(region: Tensor, side: int) -> Tensor:
     """Mean over blocks, one cell at a time."""
     block = region.shape[0] // side
@@ -132,10 +141,9 @@ def pooled(region: Tensor, side: int) -> Tensor:
 @torch.no_grad()
 def test_region_tokens_say_the_mean_features_inside_and_around() -> None:
     own = module()
-    logits = 3 * torch.randn(1, 2, SIDE, SIDE) - 4
-    logits[0, 0, 8:14, 4:12] += 10
-    logits[0, 1, 20:30, 18:32] += 10
-    logits[logits.abs() < 0.05] = 1.0
+    logits = -3 * torch.rand(1, 2, SIDE, SIDE) - 0.1
+    logits[0, 0, 8:14, 4:12] += 4
+    logits[0, 1, 20:26, 22:32] += 4
     mask_features, embedding = features()
     sparse, _ = own(logits, torch.zeros(1, 2, 4), mask_features, embedding)
     for i in range(2):

@@ -165,10 +165,19 @@ def test_pickles_are_refused_without_being_run(tmp_path: Path) -> None:
 def test_safetensors_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     safetensors.torch.save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(CheckpointError, match=rf"{path}: format is None, expected 'spda_sam/1'"):
+    with pytest.raises(CheckpointError, match=rf"{path}: format is None, expected 'spda_sam/2'"):
         load_checkpoint(path)
     safetensors.torch.save_file({"a": torch.zeros(2)}, path, {"format": "spda_sam_depth/1"})
     with pytest.raises(CheckpointError, match="format is 'spda_sam_depth/1'"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_of_the_version_before_is_refused_by_name_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path, {"format": "spda_sam/1", "preset": "tiny"})
+    with pytest.raises(
+        CheckpointError, match=rf"{path}: was written by version 0.1.0, .*: use the shipped 'tiny', train"
+    ):
         load_checkpoint(path)
 
 

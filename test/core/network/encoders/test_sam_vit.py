@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from network_cases import CLASSES
+from PIL import Image
 from torch import Tensor
 
 from spda_sam_core.config import load_model_config
@@ -59,3 +61,14 @@ def test_positions_of_another_grid_are_resampled_and_of_their_own_kept() -> None
     expected = torch.arange(4.0) * 2 + 0.5
     torch.testing.assert_close(resize_positions(ramp, 4)[0, 2, 1:3, 0], expected[1:3], atol=0.05, rtol=0)
     assert resize_positions(positions, 4).shape == (1, 4, 4, 5)
+
+
+def test_positions_of_a_much_smaller_grid_do_not_alias() -> None:
+    """Pillow's bicubic filter widens with the step, too."""
+    torch.manual_seed(0)
+    positions = torch.randn(1, 16, 16, 2)
+    resized = resize_positions(positions, 5)
+    for channel in range(2):
+        plane = Image.fromarray(positions[0, :, :, channel].numpy())
+        expected = np.asarray(plane.resize((5, 5), Image.Resampling.BICUBIC))
+        torch.testing.assert_close(resized[0, :, :, channel], torch.from_numpy(expected.copy()), rtol=1e-3, atol=1e-4)

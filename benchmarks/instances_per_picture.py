@@ -1,7 +1,6 @@
-"""AP and time of checkpoints over K, the number of instances that are decoded in each picture.
+"""AP and time of checkpoints over K and L: how many proposals pass 1 draws, and how many masks pass 2 draws again.
 
-python -m benchmarks.decoders --data config/data/rendered.yaml runs/ablation/full-0/*.safetensors \
-    runs/ablation/per_prompt-0/*.safetensors
+python -m benchmarks.instances_per_picture tiny --k 24 40 100 --l 16 24 100
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from spda_sam_core.weights.checkpoint import load_checkpoint
 from training.data.dataset import open_split
 from training.measuring.measure import evaluate
 
-Variant = tuple[str, int]
-"""Checkpoint and K."""
+Variant = tuple[str, int, int]
+"""Checkpoint, K and L."""
 
 
-def with_k(network: SpdaSamNetwork, k: int) -> SpdaSamNetwork:
-    """The same weights, K instances per picture."""
-    changed = build_network(dataclasses.replace(network.config, num_proposals=k))
+def with_k(network: SpdaSamNetwork, k: int, instances: int) -> SpdaSamNetwork:
+    """The same weights, K proposals and L instances per picture."""
+    changed = build_network(dataclasses.replace(network.config, num_proposals=k, num_instances=instances))
     changed.load_state_dict(network.state_dict())
     return changed.eval()
 
@@ -39,7 +38,7 @@ def times_ms(networks: Mapping[Variant, SpdaSamNetwork], rounds: int) -> dict[Va
     def call(network: SpdaSamNetwork) -> Callable[[int], object]:
         side = network.config.input_size
         image, depth = torch.randn(1, 3, side, side), torch.rand(1, 1, side, side)
-        return lambda _: network(image, depth, torch.ones_like(depth))
+        return lambda _: network(image, depth, torch.ones_like(depth), torch.ones(1))
 
     return median_ms({variant: call(network) for variant, network in networks.items()}, rounds)
 
@@ -49,27 +48,29 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=main.__doc__, epilog="Times are comparable within one run only, and best on an idle machine."
     )
-    parser.add_argument("checkpoints", nargs="+", type=Path, help="files of training/train.py")
+    parser.add_argument("checkpoints", nargs="+", help="files, or presets of shipped ones")
     parser.add_argument("--data", type=Path, default=Path("config/data/rendered.yaml"), help="default: %(default)s")
     parser.add_argument("--split", default="val", help="of the data (default: val)")
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
-    parser.add_argument("--k", nargs="+", type=int, default=[10, 30, 100], help="default: 10 30 100")
+    parser.add_argument("--k", nargs="+", type=int, default=[16, 24, 100], help="default: 16 24 100")
+    parser.add_argument("--l", nargs="+", type=int, default=[12, 16, 100], help="one for each K (default: 12 16 100)")
     parser.add_argument("--rounds", type=int, default=20, help="pictures that each time is the median of (default: 20)")
     options = parser.parse_args(arguments)
     networks: dict[Variant, SpdaSamNetwork] = {}
-    for path in options.checkpoints:
-        network, _ = load_checkpoint(path)
-        name = f"{network.config.decoder} ({path.parent.name})"
-        networks |= {(name, k): with_k(network, k) for k in options.k}
+    for checkpoint in options.checkpoints:
+        network, info = load_checkpoint(checkpoint)
+        name = f"{info.path.parent.name}/{info.path.stem}"
+        networks |= {(name, k, drawn): with_k(network, k, drawn) for k, drawn in zip(options.k, options.l, strict=True)}
     milliseconds = times_ms(networks, options.rounds)
     dataset = open_split(options.data, options.split, limit=options.limit)
-    print("| decoder | K | mask AP | class-agnostic AP | ms per picture | ratio |\n|---|---|---|---|---|---|")
+    print("| checkpoint | K | L | mask AP | class-agnostic AP | AR@100 | ms per picture | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
     first = next(iter(milliseconds.values()))
-    for (name, k), network in networks.items():
+    for (name, k, drawn), network in networks.items():
         metrics = evaluate(SpdaSam(TorchRuntime(network)), dataset, "true" if network.config.use_depth else "none")
-        ms = milliseconds[name, k]
-        ap, agnostic = metrics["mask_ap"], metrics["mask_ap_agnostic"]
-        print(f"| {name} | {k} | {ap:.1f} | {agnostic:.1f} | {ms:.0f} | {ms / first:.2f} |", flush=True)
+        ms = milliseconds[name, k, drawn]
+        scores = " | ".join(f"{metrics[key]:.1f}" for key in ("mask_ap", "mask_ap_agnostic", "mask_ar100_agnostic"))
+        print(f"| {name} | {k} | {drawn} | {scores} | {ms:.0f} | {ms / first:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
