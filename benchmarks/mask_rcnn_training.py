@@ -29,11 +29,10 @@ class TimedRun:
     """A run that ends with its time.
 
     Attributes:
-        train: the run, but for its `steps`, `warmup_steps` and `decay_steps`, which are not read; S is that of its
-            model.
+        train: the run, but for `steps`, `warmup_steps` and `decay_steps`, which are not read; S is that of its model.
         budget_ms: length of the run.
         warmup_ms: length of the learning rate's rise.
-        decay_ms: length of its fall to 0, at the end.
+        decay_ms: length of its fall to 0, until the time is up.
     """
 
     train: TrainConfig

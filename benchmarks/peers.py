@@ -105,16 +105,18 @@ def _run_spda_sam(
 
 
 def _of_length(config: TrainConfig, steps: int, setup: Setup) -> TrainConfig:
+    rise, fall = (int(share * steps) for share in (setup.warmup_share, setup.decay_share))
     # validation is no part of the time, and nothing is chosen by it
-    warmup, decay = setup.rise_and_fall(steps)
-    return dataclasses.replace(config, steps=steps, warmup_steps=warmup, decay_steps=decay, validate_every=steps)
+    return dataclasses.replace(config, steps=steps, warmup_steps=rise, decay_steps=fall, validate_every=steps)
 
 
 def _run_mask_rcnn(
     setup: Setup, peer: Peer, minutes: float, splits: Splits, device: torch.device, workers: int
 ) -> dict[str, Any]:
     budget_ms = round(60_000 * minutes)
-    timed = TimedRun(setup.config(peer), budget_ms, *setup.rise_and_fall(budget_ms))
+    timed = TimedRun(
+        setup.config(peer), budget_ms, int(setup.warmup_share * budget_ms), int(setup.decay_share * budget_ms)
+    )
     trainer = MaskRcnnTrainer(timed, splits["train"], device)
     if trainer.resume_path.exists():
         trainer.resume()

@@ -49,7 +49,7 @@ class Setup:
         train: YAML of the run that all peers share.
         output: folder of the runs.
         warmup_share: share of its time in which the learning rate of a run rises.
-        decay_share: share of its time, at the end, in which it falls to 0.
+        decay_share: share of its time in which it falls to 0, at the end.
         peers: the networks.
     """
 
@@ -62,8 +62,8 @@ class Setup:
     def __post_init__(self) -> None:
         if min(self.warmup_share, self.decay_share) < 0 or self.warmup_share + self.decay_share > 1:
             raise ValueError(
-                f"warmup_share {self.warmup_share} and decay_share {self.decay_share} must be at least 0, and at most "
-                "1 together"
+                f"warmup_share {self.warmup_share} and decay_share {self.decay_share} must be at least 0, and "
+                "together at most 1"
             )
         names = [peer.name for peer in self.peers]
         if not names or len(set(names)) < len(names):
@@ -72,10 +72,6 @@ class Setup:
     def folder(self, peer: Peer) -> Path:
         """Where the run of a peer is."""
         return Path(self.output) / peer.name
-
-    def rise_and_fall(self, length: int) -> tuple[int, int]:
-        """How long the learning rate rises and falls in a run of this length, in steps or in time."""
-        return int(self.warmup_share * length), int(self.decay_share * length)
 
     def config(self, peer: Peer) -> TrainConfig:
         """The run of a peer, its steps not yet those that fit into its time."""

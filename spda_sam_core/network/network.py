@@ -118,7 +118,8 @@ class SpdaSamNetwork(nn.Module):
         """Dual-path encoder and C2FFM; arguments as in `forward`."""
         rgb: tuple[Tensor, ...] = self.rgb_path(image)
         if self.depth_path is None or self.fusion is None or self.depth_head is None:
-            return Features(rgb, inverse_depth, depth_valid, None)
+            unseen = torch.zeros_like(image[:, :1])  # whatever was given
+            return Features(rgb, unseen, unseen, None)
         logits = self.depth_head(rgb)
         inverse_depth, depth_valid = fill_missing_depth(logits, inverse_depth, depth_valid, estimate)
         depth = self.depth_path(inverse_depth, depth_valid)

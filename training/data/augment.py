@@ -149,15 +149,15 @@ class View:
         """(H, W[, C]) of `size_hw` to `small_hw`, as when running: warping alone would alias."""
         return resize(picture, self.small_hw)
 
-    def warp(self, picture: NDArray, interpolation: int) -> NDArray:
-        """(H, W[, C]) or what `shrink` made of it to (S, S[, C]), 0 outside."""
+    def warp(self, picture: NDArray, interpolation: int, border: int = cv2.BORDER_CONSTANT) -> NDArray:
+        """(H, W[, C]) or what `shrink` made of it to (S, S[, C]); outside 0 or what `border` says."""
         height, width = picture.shape[:2]
         given = np.diag([self.size_hw[1] / width, self.size_hw[0] / height])  # from these pixels to the picture's
         turn = self.matrix[:, :2] @ given
         # OpenCV counts from the middle of pixels, we count from their corners
         offset = self.matrix[:, 2] + turn @ np.array([0.5, 0.5]) - 0.5
         matrix = np.column_stack([turn, offset])
-        return cv2.warpAffine(picture, matrix, (self.size, self.size), flags=interpolation)
+        return cv2.warpAffine(picture, matrix, (self.size, self.size), flags=interpolation, borderMode=border)
 
 
 def random_view(size_hw: tuple[int, int], size: int, config: AugmentConfig, rng: np.random.Generator) -> View:

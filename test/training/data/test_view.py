@@ -155,6 +155,19 @@ def placed(rgb: np.ndarray, depth_m: np.ndarray | None, monkeypatch: pytest.Monk
     return dataclasses.replace(picture, **cut)
 
 
+def test_a_pixel_is_as_near_as_what_is_known_of_it_if_half_is(monkeypatch):
+    depth_m = np.full((512, 512), 4, np.float32)
+    depth_m[:256] = 1
+    columns = np.arange(512)
+    missing = np.where(columns < 256, 3, np.where(columns // 4 % 2 == 0, 1, 0))  # of each four columns
+    depth_m[:, columns % 4 < missing] = np.nan
+    picture = placed(np.zeros((512, 512, 3), np.uint8), depth_m, monkeypatch)
+    assert not picture.depth_valid[0, :, :64].any()
+    assert picture.depth_valid[0, :, 64:].all()
+    np.testing.assert_allclose(picture.inverse_depth[0, :64, 64:], 1, atol=1e-5)
+    np.testing.assert_allclose(picture.inverse_depth[0, 64:, 64:], 0, atol=1e-5)
+
+
 def test_noise_is_of_the_networks_pixels():
     grey = Sample(
         1, "a.png", np.full((1024, 1024, 3), 128, np.uint8), None, np.ones((1, 1024, 1024), bool), np.array([0])

@@ -83,9 +83,8 @@ def test_all_weights_are_the_packages_and_stem_and_two_stages_keep_them() -> Non
     load_imagenet(after, NAME)
     for (name, old), (_, new) in zip(before.named_parameters(), after.named_parameters(), strict=True):
         assert not torch.equal(old, new), name
-    matrices = {name: parameter for name, parameter in after.named_parameters() if parameter.ndim > 1}
     stages = tuple(f"base.blocks.{i}." for i in range(FROZEN_STAGES))
-    for name, parameter in matrices.items():
+    for name, parameter in after.named_parameters():  # biases too
         assert parameter.requires_grad != name.startswith(("base.conv_stem", *stages)), name
 
 
