@@ -108,7 +108,8 @@ def augment(sample: Sample, size: int, config: AugmentConfig, rng: np.random.Gen
     height, width = sample.rgb.shape[:2]
     view = random_view((height, width), size, config, rng)
     inside = view.warp(np.ones((height, width), np.uint8), cv2.INTER_NEAREST) > 0
-    pixels = blur_and_noise(view.warp(view.shrink(rgb), cv2.INTER_LINEAR), config, rng)
+    seen = view.warp(view.shrink(rgb), cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    pixels = blur_and_noise(seen, config, rng)
     image = np.where(inside[..., None], (pixels.astype(np.float32) - IMAGE_MEAN) / IMAGE_STD, np.float32(0))
     shown, true, estimate = _depth(sample, view, inside, config, rng)
     masks = np.zeros((len(sample.masks), size, size), np.bool_)

@@ -69,7 +69,7 @@ def test_what_is_known_of_the_network() -> None:
 
 def test_a_checkpoint_is_loaded_and_refused_by_name(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = build_network(load_model_config("tiny"))
+    network = build_network(load_model_config("tiny", class_names=("anode", "hull")))
     path = tmp_path / "network.safetensors"
     save_checkpoint(path, network, {})
     model = SpdaSam.from_pretrained(path)

@@ -58,7 +58,7 @@ def test_untrained_fusion_and_lora_leave_the_image_embedding_of_sam_bit_identica
     assert base == ("sam_vit_b", file_sha256(official))
     image, depth = torch.randn(1, 3, 1024, 1024), torch.rand(1, 1, 1024, 1024)
     with torch.inference_mode():
-        embedding = network.encode(image, depth, torch.ones_like(depth))[2]
+        embedding = network.encode(image, depth, torch.ones_like(depth), torch.zeros(1)).fused[2]
         assert torch.equal(embedding, sam_of(official).image_encoder(image))
 
 
@@ -116,28 +116,40 @@ def test_files_that_are_not_this_base_are_refused(official: Path, tmp_path: Path
         load_base(network, path)
 
 
-def test_pass_2_equals_sam_predictor_given_the_same_points_box_and_mask(official: Path) -> None:
-    network, _ = loaded(official, decoder="per_prompt")
+def test_pass_2_equals_sam_predictor_given_the_same_points_and_box(official: Path) -> None:
+    network, _ = loaded(official)
     predictor = SamPredictor(sam_of(official))
     predictor.features = torch.randn(1, 256, 64, 64)
     predictor.is_image_set, predictor.original_size, predictor.input_size = True, (1024, 1024), (1024, 1024)
     y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
     # two instances, as pass 1 would draw them: logits fall with the distance from a centre
-    drawn = torch.stack([8 - torch.hypot(x - a, y - b) / 5 for a, b in ((70, 90), (180, 150))])[
-        None
-    ]  # (1, 2, 256, 256)
-    points_xy, boxes_xyxy = network.spatial_prompts.read_masks(drawn, torch.zeros(1, 2, 4))
+    drawn = torch.stack([8 - torch.hypot(x - a, y - b) / 5 for a, b in ((70, 90), (180, 150))])[None]
+    prompts = network.spatial_prompts
+    points_xy, are_points, boxes_xyxy = prompts.read_masks(drawn, torch.zeros(1, 2, 4))
+    n = network.config.spatial_points
+    labels = torch.tensor([1] * n + [0] * n).where(are_points[0], torch.tensor(-1))
     with torch.inference_mode():
-        sparse, dense = network.spatial_prompts(drawn, torch.zeros(1, 2, 4))
-        edges = torch.zeros(1, 32, 256, 256)
-        masks, iou = network.decoder(predictor.features, network.spatial_prompts.image_pe(), sparse, dense, edges)
-        labels = torch.tensor([1] * 4 + [0] * 4).expand(2, 8)
-        _, expected_iou, expected = predictor.predict_torch(
-            points_xy[0], labels, boxes=boxes_xyxy[0], mask_input=drawn[0][:, None], multimask_output=False
-        )
-    assert expected.std() > 5e-3  # the tolerance is a five-hundredth of what the masks vary by
-    torch.testing.assert_close(masks[0], expected[:, 0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(iou[0], expected_iou[:, 0], rtol=1e-4, atol=1e-5)
+        sparse, _ = prompts(drawn, torch.zeros(1, 2, 4), torch.randn(1, 32, 256, 256), predictor.features)
+        embedding = predictor.features + prompts.no_mask()
+        for i in range(2):  # SAM's decoder knows one instance at a time
+            masks, iou = network.decoder(
+                embedding,
+                prompts.image_pe(),
+                sparse[:, i : i + 1, :-2],  # without the two tokens that SAM has not
+                torch.zeros(1, 1, 16, 64, 64),
+                torch.randn(1, 32, 256, 256),
+                boxes_xyxy[:, i : i + 1],
+            )
+            # SAM moves coordinates of pixels by half a pixel, to their middle; ours lie there
+            _, expected_iou, expected = predictor.predict_torch(
+                points_xy[0, i : i + 1] - 0.5,
+                labels[i : i + 1],
+                boxes=boxes_xyxy[0, i : i + 1] - 0.5,
+                multimask_output=False,
+            )
+            assert expected.std() > 5e-3  # the tolerance is a five-hundredth of what the masks vary by
+            torch.testing.assert_close(masks[0], expected[:, 0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(iou[0], expected_iou[:, 0], rtol=1e-4, atol=1e-5)
 
 
 def in_cache(folder: Path, official: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -167,7 +179,9 @@ def test_a_delta_holds_what_was_trained_and_gives_the_network_back(official: Pat
     assert info.base == base
     image, depth = torch.randn(1, 3, 256, 256), torch.rand(1, 1, 256, 256)
     with torch.inference_mode():
-        expected, given = (n.encode(image, depth, torch.ones_like(depth))[2] for n in (network, again))
+        expected, given = (
+            n.encode(image, depth, torch.ones_like(depth), torch.zeros(1)).fused[2] for n in (network, again)
+        )
     torch.testing.assert_close(given, expected, rtol=1e-2, atol=1e-2)  # float16 on disk
 
 
@@ -209,8 +223,7 @@ def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
     [
         ({"width": 128}, "width 128 must be 256, as in the weights of sam_vit_b"),
         ({"encoder_widths": (48, 96, 192)}, r"must be \(48, 96, 256\)"),
-        ({"encoder_blocks": (1, 1, 1)}, "encoder_blocks"),
-        ({"encoder": "sam_vit_g"}, "encoder: 'sam_vit_g': choose one of hierarchical, sam_vit_b"),
+        ({"encoder": "sam_vit_g"}, "encoder: 'sam_vit_g': choose one of efficientnet_lite0, "),
         ({"lora_rank": -1}, "lora_rank -1 must be at least 0"),
     ],
 )
