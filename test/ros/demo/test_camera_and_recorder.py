@@ -14,7 +14,7 @@ import pytest
 from spda_sam_ros.demo import __main__ as demo
 from spda_sam_ros.demo.children import Children, ChildSpec
 
-ECHO = str(Path(__file__).with_name("echo_node.py"))
+ECHO = str(Path(__file__).parents[1] / "echo_node.py")
 
 LISTENER = """
 import sys, time, rclpy, numpy as np
