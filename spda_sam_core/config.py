@@ -71,7 +71,7 @@ class ModelConfig:
     width: int = 128
     attention_heads: int = 8
     mlp_width: int = 512
-    num_proposals: int = 24
+    num_proposals: int = 20
     num_instances: int = 16
     prompt_tokens: int = 4
     spatial_points: int = 2

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 ROUNDS = 4
-BOX_IOU = 0.7
+BOX_IOU = 0.6
 """Of two proposals whose boxes overlap more than this the weaker one is not decoded."""
 MASK_IOU = 0.8
 """Of two masks of pass 1 that overlap more than this the weaker one is not decoded again."""

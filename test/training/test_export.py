@@ -36,7 +36,7 @@ def small_network(*, use_depth: bool = True, seed: int = 0) -> SpdaSamNetwork:
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.05)
         # candidates that are equally good are put in any order: let it have preferences
-        network.proposal_head.classes[-1].weight.mul_(40)
+        network.proposal_head.classes.weight.mul_(40)
         network.decoder.mask_decoder.iou_prediction_head.layers[-1].bias.add_(0.6)
     return network
 
@@ -117,7 +117,7 @@ def test_candidates_that_nobody_sees_do_not_count_and_a_proof_needs_some_that_do
     blind, other = small_network(), small_network(seed=1)
     with torch.no_grad():
         for each in (blind, other):
-            each.proposal_head.classes[-1].bias.fill_(-1e4)
+            each.proposal_head.classes.bias.fill_(-1e4)
     agreement = compare(blind, to_onnx(other), [random_inputs(blind, 1)])
     assert (agreement.candidates, agreement.differences["mask_logits"]) == (0, 0.0)
     with pytest.raises(Disagreement, match="the mean IoU of 0 masks is nan"):

@@ -8,7 +8,7 @@ from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.weights.checkpoint import load_checkpoint
 from spda_sam_core.weights.official_weights import trained_state
 
-_CLASS_ROWS = "proposal_head.classes.1."
+_CLASS_ROWS = "proposal_head.classes."
 """Of the last class convolution, the only weights with one row per class."""
 
 

@@ -26,8 +26,8 @@ MOBILE = load_model_config("mobile_sam", class_names=CLASSES)
         ({"width": 48, "attention_heads": 16}, "width 48 must be a multiple of 32"),
         ({"num_proposals": 0}, r"num_proposals 0 must lie in 1\.\.3024, the places that propose"),
         ({"num_proposals": 3025}, r"num_proposals 3025 must lie in 1\.\.3024"),
-        ({"num_instances": 0}, r"num_instances 0 must lie in 1\.\.24, num_proposals"),
-        ({"num_instances": 25}, r"num_instances 25 must lie in 1\.\.24, num_proposals"),
+        ({"num_instances": 0}, r"num_instances 0 must lie in 1\.\.20, num_proposals"),
+        ({"num_instances": 21}, r"num_instances 21 must lie in 1\.\.20, num_proposals"),
         ({"prompt_tokens": 0}, "prompt_tokens 0 and spatial_points 2 must be at least 1"),
         ({"spatial_points": 0}, "prompt_tokens 4 and spatial_points 0 must be at least 1"),
         (

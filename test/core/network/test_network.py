@@ -83,8 +83,8 @@ def test_second_pass_changes_the_masks_alone_and_can_be_switched_off() -> None:
 def test_what_comes_out_is_what_training_draws_best_unique_ones_first(use_spatial_prompts: bool) -> None:
     changes = {"num_proposals": 12, "num_instances": 12, "use_spatial_prompts": use_spatial_prompts}
     net = network(dataclasses.replace(SMALL, **changes))
-    torch.nn.init.normal_(net.proposal_head.classes[-1].weight)
-    torch.nn.init.constant_(net.proposal_head.boxes[-1].bias, 6.0)  # large boxes, of which many are doubles
+    torch.nn.init.normal_(net.proposal_head.classes.weight)
+    torch.nn.init.constant_(net.proposal_head.boxes.bias, 6.0)  # large boxes, of which many are doubles
     features, pyramid, proposals = features_of(net, 2)
     index, unique = best_unique(proposals.scores(), proposals.boxes_xyxy, 12)
     assert bool(unique.any(dim=1).all())

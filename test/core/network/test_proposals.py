@@ -50,13 +50,13 @@ def test_distances_are_counted_in_twice_the_stride_and_logits_belong_to_their_pl
     head = ProposalHead(SMALL).eval()
     scales = torch.tensor([0.5, 1.0, 2.0])
     head.box_scale.copy_(scales)
-    conv = head.boxes[-1]
+    conv = head.boxes
     conv.weight.zero_()
     conv.bias.copy_(torch.tensor([0.0, 1, 2, 3, 7]))
     levels = [torch.randn(1, SMALL.width, n, n) for n in (16, 8, 4)]
     given = head(Pyramid(torch.empty(0), *levels))
     start = 0
-    for stride, level, scale in zip(STRIDES, levels, scales.tolist(), strict=True):
+    for i, (stride, level, scale) in enumerate(zip(STRIDES, levels, scales.tolist(), strict=True)):
         left, top, right, bottom = (2 * stride * math.log1p(math.exp(scale * d)) for d in (0, 1, 2, 3))
         side = 128 // stride
         row, column = side - 1, side - 3
@@ -65,18 +65,33 @@ def test_distances_are_counted_in_twice_the_stride_and_logits_belong_to_their_pl
         expected = torch.tensor([x - left, y - top, x + right, y + bottom])
         torch.testing.assert_close(given.boxes_xyxy[0, place], expected)
         assert given.quality_logits[0, place].item() == 7
-        features = head.tower(level)
+        features = head.tower(level, i)
         torch.testing.assert_close(given.features[0, place], features[0, :, row, column])
-        torch.testing.assert_close(given.class_logits[0, place], head.classes(features)[0, :, row, column])
+        expected_classes = head.classes(head.of_classes(features, i))
+        torch.testing.assert_close(given.class_logits[0, place], expected_classes[0, :, row, column])
         start += side * side
     assert start == given.features.shape[1] == N
+
+
+@torch.no_grad()
+def test_what_is_trained_is_what_runs_however_much_the_strides_differ() -> None:
+    torch.manual_seed(0)
+    head = ProposalHead(SMALL).train()
+    # the same pictures again and again: running statistics come to be theirs
+    levels = [5 * i + (i + 1) * torch.randn(4, SMALL.width, n, n) for i, n in enumerate((16, 8, 4))]
+    for _ in range(80):
+        trained = head(Pyramid(torch.empty(0), *levels))
+    running = head.eval()(Pyramid(torch.empty(0), *levels))
+    for learnt, run in zip(trained, running, strict=True):
+        # running variances are unbiased, those of a batch are not
+        torch.testing.assert_close(run, learnt, rtol=0.03, atol=0.03 * learnt.std().item())
 
 
 @torch.no_grad()
 def test_untrained_every_class_is_at_one_percent() -> None:
     torch.manual_seed(0)
     head = ProposalHead(SMALL).eval()
-    head.classes[-1].weight.zero_()
+    head.classes.weight.zero_()
     logits = head(Pyramid(torch.empty(0), *(torch.randn(1, SMALL.width, n, n) for n in (16, 8, 4)))).class_logits
     torch.testing.assert_close(logits.sigmoid(), torch.full((1, N, 3), 0.01), rtol=0.01, atol=0)
 
@@ -118,5 +133,6 @@ def test_masks_teach_the_boxes_nothing() -> None:
     given = network.segment(features.fused, pyramid, picked)
     sum((part.float() ** 2).mean() for part in (*given.mask_logits, *given.predicted_iou)).backward()
     assert picked.boxes_xyxy.grad is None
-    assert all(parameter.grad is None for parameter in network.proposal_head.boxes.parameters())
+    boxes = (network.proposal_head.of_boxes, network.proposal_head.boxes)
+    assert all(parameter.grad is None for part in boxes for parameter in part.parameters())
     assert all(parameter.grad is not None for parameter in network.proposal_head.tower.parameters())
