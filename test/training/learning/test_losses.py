@@ -89,7 +89,8 @@ def test_every_trained_parameter_gets_a_gradient(switched_off: str | None) -> No
     nothing = torch.tensor([40.0, 0, 0, 0])[:, None, None]
     model.decoder.register_forward_hook(lambda _, __, out: (out[0] - nothing, out[1]))
     head = OneToManyHead(model)
-    targets = targets_of([(10, 16, 50, 60), (60, 62, 84, 78)], [(4, 20, 30, 52)])
+    # the large one has its places at stride 32
+    targets = targets_of([(4, 4, 92, 92), (10, 16, 50, 60), (60, 62, 84, 78)], [(4, 20, 30, 52)])
     valid = (torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(2)) > 0.3).float()
     losses_of(model, head, targets, valid, torch.zeros(2))["total"].backward()
     without = [
