@@ -52,8 +52,9 @@ def fill_missing_depth(
     Returns:
         Inverse depth and validity, (B, 1, S, S) each. No gradient flows into the estimate: its mistakes are given.
     """
-    estimate = enlarge(torch.sigmoid(estimate_logits.detach().float()), inverse_depth.shape[-1])
-    near, seen = estimate.chunk(2, dim=1)
+    estimate = torch.sigmoid(estimate_logits.detach().float()).chunk(2, dim=1)
+    # one channel at a time: runtimes that block channels would enlarge sixteen
+    near, seen = (enlarge(channel, inverse_depth.shape[-1]) for channel in estimate)
     missing = wanted[:, None, None, None] * (depth_valid.amax(dim=(2, 3), keepdim=True) <= 0).to(wanted.dtype)
     seen = (seen > 0.5).to(near.dtype)
     return inverse_depth + missing * (near * seen - inverse_depth), depth_valid + missing * (seen - depth_valid)

@@ -142,10 +142,10 @@ class SpatialPrompts(nn.Module):
         """
         side = mask_logits.shape[-1]
         pixel = self.input_size / side
-        positive = mask_logits > 0
-        x0, x1 = _extent(positive.any(dim=2))
-        y0, y1 = _extent(positive.any(dim=3))
-        found = positive.flatten(2).any(dim=2)[..., None]
+        of_columns, of_rows = mask_logits.amax(dim=2), mask_logits.amax(dim=3)  # (B, P, h) each
+        x0, x1 = _extent(of_columns > 0)
+        y0, y1 = _extent(of_rows > 0)
+        found = of_rows.amax(dim=2, keepdim=True) > 0  # (B, P, 1)
         boxes_xyxy = torch.where(
             found,
             torch.stack([x0, y0, x1, y1], dim=2) * pixel,
