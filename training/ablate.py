@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Row:
         name: folder name of its runs.
         title: what the table calls it.
         seeds: number of runs, with seeds 0, 1, ...
+        against: name of the row whose runs of the same seeds its gain is taken over.
         model: fields of `ModelConfig` that differ from the base run's model.
         train: fields of `TrainConfig` that differ from the base run.
     """
@@ -42,6 +44,7 @@ class Row:
     name: str
     title: str
     seeds: int = 1
+    against: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,6 +71,9 @@ class Ablation:
         names = [row.name for row in self.rows]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"rows are named {names}: give at least one, and each its own name")
+        unknown = [row.against for row in self.rows if row.against not in (None, *names)]
+        if unknown:
+            raise ValueError(f"against {unknown[0]}: choose one of the rows {', '.join(names)}")
 
     def runs(self) -> Iterator[tuple[Row, int]]:
         """Row and seed of each run; every row once before any row twice, so that a table can be had early."""
@@ -137,25 +143,39 @@ def run(
 
 
 def format_table(ablation: Ablation, results: Mapping[tuple[str, int], Mapping[str, Any]]) -> str:
-    """Markdown: a line per row that has at least one result; the mean over its seeds, and their range."""
+    """Markdown: a line per row that has at least one result.
+
+    AP is the mean over its seeds with its standard error; the gain that of the differences, seed by seed, to the row
+    that it is `against`: what a seed does to both is no part of it.
+    """
+    titles = {row.name: row.title for row in ablation.rows}
     lines = [
-        "| variant | seeds | mask AP | lowest to highest | AP75 | class-agnostic AP | parameters |",
-        "|---|---|---|---|---|---|---|",
+        "| variant | seeds | mask AP | AP75 | class-agnostic AP | gain in mask AP | class-agnostic | parameters |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in ablation.rows:
-        runs = [results[row.name, seed] for seed in range(row.seeds) if (row.name, seed) in results]
+        runs = {seed: results[row.name, seed] for seed in range(row.seeds) if (row.name, seed) in results}
         if not runs:
             continue
-        ap, ap75, agnostic = (_mean(runs, key) for key in ("mask_ap", "mask_ap75", "mask_ap_agnostic"))
-        low, high = (pick(r["mask_ap"] for r in runs) for pick in (min, max))
-        span = f"{low:.1f} to {high:.1f}" if len(runs) > 1 else ""
-        size = f"{runs[0]['parameters'] / 1e6:.2f} M"
-        lines.append(f"| {row.title} | {len(runs)} | {ap:.1f} | {span} | {ap75:.1f} | {agnostic:.1f} | {size} |")
+        ap, ap75, agnostic = (
+            mean_and_error([run[key] for run in runs.values()]) for key in ("mask_ap", "mask_ap75", "mask_ap_agnostic")
+        )
+        base = {seed: results[row.against, seed] for seed in runs if row.against and (row.against, seed) in results}
+        gains = [
+            mean_and_error([runs[seed][key] - base[seed][key] for seed in base], sign="+") if base else ""
+            for key in ("mask_ap", "mask_ap_agnostic")
+        ]
+        if base:
+            gains[0] += f" over {titles[str(row.against)]}"
+        size = f"{next(iter(runs.values()))['parameters'] / 1e6:.2f} M"
+        lines.append(f"| {' | '.join([row.title, str(len(runs)), ap, ap75, agnostic, *gains, size])} |")
     return "\n".join(lines)
 
 
-def _mean(runs: Sequence[Mapping[str, Any]], key: str) -> float:
-    return float(sum(run[key] for run in runs) / len(runs))
+def mean_and_error(values: Sequence[float], sign: str = "") -> str:
+    """Mean and standard error, as "20.1 ± 0.4"; one value has no error. `sign` "+" shows that of the mean."""
+    mean = f"{statistics.mean(values):{sign}.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
 
 
 def main(arguments: list[str] | None = None) -> None:

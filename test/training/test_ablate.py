@@ -27,6 +27,7 @@ def test_each_row_of_the_shipped_ablation_is_a_model_and_every_row_runs_once_bef
         ([{"name": "a", "title": "a", "seed": 1, "model": {}}], "unknown key 'rows.0..seed': did you mean 'seeds'"),
         ([{"name": "a", "title": "a", "seeds": 1, "model": {}}] * 2, r"rows are named \['a', 'a'\]"),
         ([], "give at least one"),
+        ([{"name": "a", "title": "a", "against": "b"}], "against b: choose one of the rows a"),
     ],
 )
 def test_rows_that_cannot_be_are_refused_before_anything_runs(monkeypatch, tmp_path, rows, message):
@@ -37,12 +38,16 @@ def test_rows_that_cannot_be_are_refused_before_anything_runs(monkeypatch, tmp_p
         load_ablation(path)
 
 
-def test_the_table_has_means_and_ranges_of_the_runs_that_are_there():
-    rows = (Row("a", "with a", 2, {}), Row("b", "with b", 1, {}), Row("c", "with c", 1, {}))
+def test_the_table_has_means_with_standard_errors_and_gains_seed_by_seed():
+    """Gains of +2 and +1 have the mean 1.5 and the standard error 0.5, however far the seeds lie apart."""
+    rows = (Row("a", "with a", 2), Row("b", "with b", 3, "a"), Row("c", "with c"), Row("d", "with d", 1, "c"))
     metrics = {"mask_ap75": 10.0, "mask_ap_agnostic": 30.0, "parameters": 2_500_000}
     results = {("a", 0): {"mask_ap": 20.0, **metrics}, ("a", 1): {"mask_ap": 23.0, **metrics}}
-    results["b", 0] = {"mask_ap": 7.25, **metrics}
+    for seed, ap in enumerate((22.0, 24.0, 50.0)):
+        results["b", seed] = {"mask_ap": ap, **metrics}
+    results["d", 0] = {"mask_ap": 7.25, **metrics}
     table = format_table(Ablation("", "", rows), results).splitlines()
-    assert table[2] == "| with a | 2 | 21.5 | 20.0 to 23.0 | 10.0 | 30.0 | 2.50 M |"
-    assert table[3].startswith("| with b | 1 | 7.2 |  |")
-    assert len(table) == 4
+    assert table[2] == "| with a | 2 | 21.5 ± 1.5 | 10.0 ± 0.0 | 30.0 ± 0.0 |  |  | 2.50 M |"
+    assert "| +1.5 ± 0.5 over with a | +0.0 ± 0.0 | 2.50 M |" in table[3]
+    assert table[4] == "| with d | 1 | 7.2 | 10.0 | 30.0 |  |  | 2.50 M |"  # nothing there to compare it with
+    assert len(table) == 5
