@@ -31,7 +31,7 @@ from training.learning.global_batch_norm import normalise_over_processes
 from training.learning.imagenet import load_imagenet
 from training.learning.losses import OneToManyHead, Targets, TrainingLosses
 from training.learning.moving_average import MovingAverage
-from training.learning.parameter_groups import parameter_groups
+from training.learning.parameter_groups import build_adamw, parameter_groups, set_rates
 from training.learning.precision import keep_depthwise_float32, precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
@@ -91,14 +91,13 @@ class Trainer:
             keep_depthwise_float32(self.model)
             keep_depthwise_float32(self.one_to_many)
         self.average = MovingAverage(self.model, config.ema_decay)
-        groups = parameter_groups(
-            self.model, self.one_to_many, encoder_rate=config.encoder_rate, layer_decay=config.layer_decay
+        self.groups = parameter_groups(
+            (*self.model.parameters(), *self.one_to_many.parameters()),
+            self.model.rgb_path,
+            encoder_rate=config.encoder_rate,
+            layer_decay=config.layer_decay,
         )
-        self.rates = [group.rate for group in groups]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": g.parameters, "weight_decay": config.weight_decay if g.decays else 0.0} for g in groups],
-            lr=config.learning_rate,
-        )
+        self.optimiser = build_adamw(self.groups, config.weight_decay)
         losses = TrainingLosses(
             self.model, self.one_to_many, decoded=config.decoded_per_image, weights=config.loss_weights
         )
@@ -146,8 +145,7 @@ class Trainer:
             decay_steps=self.config.decay_steps,
             steps=self.config.steps,
         )
-        for group, share in zip(self.optimiser.param_groups, self.rates, strict=True):
-            group["lr"] = rate * share
+        set_rates(self.optimiser, self.groups, rate)
         self.model.train()
         self.optimiser.zero_grad()
         pieces = batch.split(self.config.accumulate)
