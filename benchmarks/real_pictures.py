@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
+from spda_sam_core.picture_file import read_picture, read_pixels
 from spda_sam_core.results.draw import contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam
-from training.data.pictures import MILLIMETRES, decode, read_depth_m
+from training.data.pictures import MILLIMETRES, read_depth_m
 
 SUIM_COLOURS = {"diver": (0, 0, 255), "wreck": (0, 255, 255), "robot": (255, 0, 0), "fish": (255, 255, 0)}
 """R, G, B of the classes whose regions stand for instances."""
@@ -62,19 +63,19 @@ def read_folder(folder: Path) -> Iterator[LabelledPicture]:
     for path in paths:
         name = path.stem.rsplit("_", 1)[0]
         if path.stem.endswith("_classes"):
-            rgb = decode(path.with_name(f"{name}.jpg"), cv2.IMREAD_COLOR)[..., ::-1]
-            yield LabelledPicture(name, np.ascontiguousarray(rgb), None, suim_regions(decode(path, cv2.IMREAD_COLOR)))
+            rgb = read_picture(path.with_name(f"{name}.jpg")).rgb
+            yield LabelledPicture(name, rgb, None, suim_regions(read_picture(path).rgb))
         else:
-            rgb = decode(path.with_name(f"{name}_rgb.png"), cv2.IMREAD_COLOR)[..., ::-1]
-            labels = decode(path, cv2.IMREAD_UNCHANGED)
+            rgb = read_picture(path.with_name(f"{name}_rgb.png")).rgb
+            labels = read_pixels(path)
             depth_m = read_depth_m(path.with_name(f"{name}_depth_mm.png"), labels.shape, MILLIMETRES)
             regions = [(f"object {k}", labels == k) for k in np.unique(labels) if k]
-            yield LabelledPicture(name, np.ascontiguousarray(rgb), depth_m, regions)
+            yield LabelledPicture(name, rgb, depth_m, regions)
 
 
-def suim_regions(bgr: NDArray[np.generic]) -> list[tuple[str, NDArray[np.bool_]]]:
+def suim_regions(rgb: NDArray[np.generic]) -> list[tuple[str, NDArray[np.bool_]]]:
     """Connected regions of the classes of things in a SUIM label picture (H, W, 3), of at least `LEAST_PIXELS`."""
-    bright = bgr[..., ::-1] > 127  # JPEG-like dirt in some of its label pictures
+    bright = rgb > 127  # JPEG-like dirt in some of its label pictures
     regions = []
     for name, colour in SUIM_COLOURS.items():
         of_class = (bright == (np.array(colour) > 127)).all(axis=2).astype(np.uint8)

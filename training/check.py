@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def check(data: Path, *, workers: int) -> dict[str, SplitReport]:
             continue
         reports[split] = check_split(files, workers=workers, title=split)
     _compare(reports, data)
+    _find_shared(reports, data)
     return reports
 
 
@@ -80,6 +82,26 @@ def _compare(reports: dict[str, SplitReport], data: Path) -> None:
     if 0 < with_depth < val.n_images:
         text = f"{with_depth} of {val.n_images} pictures: python -m training.estimate_depth --data {data} --split val"
         val.problems.append(Problem("error", "depth of some pictures only", f"{data}, val", text))
+
+
+def _find_shared(reports: dict[str, SplitReport], data: Path) -> None:
+    """Add which pictures are in several splits: what is learnt and measured alike says nothing."""
+    for (earlier, first), (later, second) in combinations(reports.items(), 2):
+        of_first = {pixels: number for number, pixels in enumerate(first.pixels) if pixels}
+        shared = [(of_first[key], number) for number, key in enumerate(second.pixels) if key in of_first]
+        if not shared or first.dataset is None or second.dataset is None:
+            continue
+        names = (
+            f"{second.dataset.rgb_file(b).relative_to(second.dataset.images)} is "
+            f"{first.dataset.rgb_file(a).relative_to(first.dataset.images)}"
+            for a, b in shared[:SHOWN_PER_KIND]
+        )
+        more = ", ..." if len(shared) > SHOWN_PER_KIND else ""
+        text = (
+            f"{len(shared)} of {second.n_images} pictures are in '{earlier}' too, pixel for pixel ({', '.join(names)}"
+            f"{more}): put each into one split"
+        )
+        second.problems.append(Problem("warning", "shared pictures", f"{data}, {later}", text))
 
 
 def draw_sheet(reports: dict[str, SplitReport]) -> NDArray[np.uint8] | None:
@@ -139,7 +161,7 @@ def as_json(reports: dict[str, SplitReport]) -> dict[str, Any]:
     """The reports for `json.dump`: `errors`, `warnings`, and for each split what `SplitReport` tells."""
     splits = {}
     for split, report in reports.items():
-        told = [f.name for f in dataclasses.fields(report) if f.name not in ("dataset", "good")]
+        told = [f.name for f in dataclasses.fields(report) if f.name not in ("dataset", "good", "pixels")]
         fields = {name: getattr(report, name) for name in told}
         splits[split] = {**fields, "problems": [dataclasses.asdict(problem) for problem in report.problems]}
     counts = {f"{level}s": count_problems(reports, level) for level in ("error", "warning")}

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from spda_sam_core.picture_file import bits_of, read_picture
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _QUEUED_FRAME_S = 0.003
@@ -93,15 +95,24 @@ def _to_rgb(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _folder_frames(source: Path, images: list[Path]) -> Iterator[Frame]:
+    dark_told = False
     while images:
         readable = []
         for path in images:
-            bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if bgr is None:
-                _log.warning("left out %s: OpenCV cannot read it", path)
+            try:
+                picture = read_picture(path)
+            except (FileNotFoundError, ValueError) as error:
+                _log.warning("left out %s", error)
                 continue
             readable.append(path)
-            yield Frame(_to_rgb(bgr))
+            if not dark_told and picture.highest is not None and bits_of(picture.highest) is not None:
+                dark_told = True
+                _log.warning(
+                    "%s: its highest value is %d of 65535, nearly black: save it with 8 bits, or use all 16",
+                    path,
+                    picture.highest,
+                )
+            yield Frame(picture.rgb)
         images = readable
     raise SourceError(f"source '{source}': OpenCV can read none of its images, are they damaged?")
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from spda_sam_core.picture_file import is_cut_off
+
 # encoding: (dtype, channels, conversion to RGB or None)
 _PACKED: dict[str, tuple[type[np.generic], int, int | None]] = {
     "rgb8": (np.uint8, 3, None),
@@ -138,9 +140,13 @@ def decode_buffer(data: Any, flags: int, format_name: str) -> NDArray[Any]:
     """Decode a compressed picture with OpenCV.
 
     Raises:
-        ImageMessageError: OpenCV cannot decode it.
+        ImageMessageError: OpenCV cannot decode it, or it is cut off, which OpenCV would fill with grey.
     """
     buffer = np.frombuffer(data, np.uint8)
+    if is_cut_off(buffer.tobytes()):
+        raise ImageMessageError(
+            f"{buffer.size} bytes of format '{format_name}' are cut off, their end is missing: check the transport"
+        )
     try:
         pixels = cv2.imdecode(buffer, flags) if buffer.size else None
     except cv2.error as error:  # sizes beyond OpenCV's limits

@@ -24,7 +24,7 @@ def test_each_connected_region_of_a_class_of_things_is_one_instance() -> None:
     rgb[square(5, 50, 25)] = (255, 255, 0)  # fish
     rgb[square(60, 50, 10)] = (255, 255, 0)  # too small to count
     rgb[square(90, 50, 25)] = (255, 0, 255)  # reef is no thing
-    regions = suim_regions(rgb[..., ::-1])
+    regions = suim_regions(rgb)
     assert [name for name, _ in regions] == ["diver", "diver", "fish"]
     for (_, mask), expected in zip(regions, [square(5, 5, 30), square(60, 5, 30), square(5, 50, 25)], strict=True):
         assert np.array_equal(mask, expected)

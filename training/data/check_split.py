@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from spda_sam_core.depth.normalisation import NormalisedDepth, normalise_depth, normalise_inverse_depth
+from spda_sam_core.picture_file import bits_of
 from training.data.coco_file import index, read_document
 from training.data.coco_problems import Problem, find_problems, without_errors
 from training.data.data_config import SplitFiles
@@ -37,9 +39,11 @@ class SplitReport:
         n_with_depth: pictures with a readable depth image.
         n_estimated: pictures without one whose depth was estimated.
         known_depth: of depth images, the mean share of pixels with known depth, None without any.
+        n_equal: pictures with the same pixels as an earlier one of the split.
         problems: all of them.
         dataset: the pictures that were examined, None where the COCO file cannot be read.
         good: of `dataset`, the pictures without a problem that have instances, for the sheet.
+        pixels: of `dataset`, hashes of the pixels of each picture; empty where it cannot be read.
     """
 
     n_images: int = 0
@@ -50,9 +54,11 @@ class SplitReport:
     n_with_depth: int = 0
     n_estimated: int = 0
     known_depth: float | None = None
+    n_equal: int = 0
     problems: list[Problem] = field(default_factory=list)
     dataset: CocoRgbdDataset | None = None
     good: list[int] = field(default_factory=list)
+    pixels: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class _Found:
     class_ids: list[int] = field(default_factory=list)
     known_depth: float | None = None
     estimated: bool = False
+    pixels: bytes = b""
+    highest: int | None = None
 
 
 def check_split(files: SplitFiles, *, workers: int, title: str) -> SplitReport:
@@ -89,6 +97,9 @@ def check_split(files: SplitFiles, *, workers: int, title: str) -> SplitReport:
     counts: Counter[str] = Counter()
     pictures: Counter[str] = Counter()
     depths = []
+    seen: dict[bytes, int] = {}
+    equal: list[tuple[int, int]] = []
+    highest: list[int] = []
     with (
         tqdm(total=len(dataset), desc=f"checking {title}", unit="image") as bar,
         ThreadPoolExecutor(workers) as pool,  # decoders of pictures leave the interpreter to the others
@@ -102,6 +113,10 @@ def check_split(files: SplitFiles, *, workers: int, title: str) -> SplitReport:
             report.n_crowd += len(dataset.annotations(number, crowd=True))
             report.n_estimated += found.estimated
             depths += [] if found.known_depth is None else [found.known_depth]
+            highest += [] if found.highest is None else [found.highest]
+            report.pixels.append(found.pixels)
+            if found.pixels and (first := seen.setdefault(found.pixels, number)) != number:
+                equal.append((first, number))
             if not found.problems and found.class_ids:
                 report.good.append(number)
             bar.update()
@@ -110,7 +125,12 @@ def check_split(files: SplitFiles, *, workers: int, title: str) -> SplitReport:
     report.instances = {name: counts[name] for name in dataset.class_names}
     report.pictures = {name: pictures[name] for name in dataset.class_names}
     report.n_with_depth, report.known_depth = len(depths), float(np.mean(depths)) if depths else None
-    report.problems += _balance_problems(report, files)
+    report.n_equal = len(equal)
+    report.problems += [
+        *_balance_problems(report, files),
+        *_equal_problems(dataset, equal),
+        *_bits_problems(files, highest),
+    ]
     return report
 
 
@@ -119,10 +139,17 @@ def _examine(dataset: CocoRgbdDataset, files: SplitFiles, number: int) -> _Found
     which = f"picture {dataset.image_ids[number]}"
     path = dataset.rgb_file(number)
     try:
-        dataset.rgb(number)
+        picture = dataset.picture(number)
     except (FileNotFoundError, ValueError) as error:
         return _Found([_problem("unusable picture", path, f", {which}", error)])
     problems: list[Problem] = []
+    if picture.as_stored:
+        text = (
+            "its EXIF turns it, the COCO file has the size of the pixels as stored, and so it is read: see in the "
+            "sheet whether masks lie where they should"
+        )
+        problems.append(Problem("warning", "not upright", f"{path}, {which}", text))
+    pixels = hashlib.blake2b(picture.rgb, digest_size=16).digest()
     of_depth, known = dataset.depth_file(number), None
     try:
         depth = network_depth(dataset, number)
@@ -139,7 +166,8 @@ def _examine(dataset: CocoRgbdDataset, files: SplitFiles, number: int) -> _Found
         if not any_pixel:
             where = f"{files.annotations}, annotation {annotation['id_in_file']} of {which}"
             problems.append(Problem("warning", "empty mask", where, "no pixel of the picture is set: nothing to learn"))
-    return _Found(problems, class_ids[drawn].tolist(), known, of_depth is None and dataset.has_depth(number))
+    estimated = of_depth is None and dataset.has_depth(number)
+    return _Found(problems, class_ids[drawn].tolist(), known, estimated, pixels, picture.highest)
 
 
 def network_depth(dataset: CocoRgbdDataset, number: int) -> NormalisedDepth | None:
@@ -163,6 +191,31 @@ def _balance_problems(report: SplitReport, files: SplitFiles) -> list[Problem]:
         text = f"{without} of {report.n_images} pictures have none: python -m training.estimate_depth estimates it once"
         problems.append(Problem("warning", "no depth", str(files.root), text))
     return problems
+
+
+def _equal_problems(dataset: CocoRgbdDataset, equal: list[tuple[int, int]]) -> list[Problem]:
+    """Pairs of pictures of a split with the same pixels."""
+    return [
+        Problem(
+            "warning",
+            "equal pictures",
+            f"{dataset.rgb_file(number)}, picture {dataset.image_ids[number]}",
+            f"the same pixels as {dataset.rgb_file(first)}, picture {dataset.image_ids[first]}: keep one of them",
+        )
+        for first, number in equal
+    ]
+
+
+def _bits_problems(files: SplitFiles, highest: list[int]) -> list[Problem]:
+    """Pictures of 16 bits, of which the camera has filled fewer."""
+    bits = bits_of(max(highest)) if highest and files.bits is None else None
+    if bits is None:
+        return []
+    text = (
+        f"{len(highest)} pictures of 16 bits, whose highest value is {max(highest)} of 65535, are read nearly black: "
+        f"write bits: {bits} into the data set's YAML"
+    )
+    return [Problem("warning", "dark pictures", str(files.images), text)]
 
 
 def _problem(kind: str, path: Path, which: str, error: Exception) -> Problem:

@@ -74,6 +74,7 @@ class CocoData:
         splits: by name; training needs "train" and "val".
         format: how it is stored.
         depth: what its depth images mean, None where it has none.
+        bits: bits of a value in colour pictures of 16 bits, where a camera fills fewer, such as 12; null: 16.
         depth_estimator: Depth Anything V2, a file or a folder: pictures without a depth image have its estimates,
             once `training.estimate_depth` has made them.
         merge_classes: name of the one class that all classes become, for class-agnostic work.
@@ -83,11 +84,12 @@ class CocoData:
     splits: Mapping[str, CocoSplit]
     format: Literal["coco"] = "coco"
     depth: DepthImages | None = None
+    bits: int | None = None
     depth_estimator: str | None = None
     merge_classes: str | None = None
 
     def __post_init__(self) -> None:
-        _check_depth(self.splits, self.depth)
+        _check_pictures(self.splits, self.depth, self.bits)
 
 
 @settings
@@ -97,7 +99,7 @@ class LabelData:
     Attributes:
         format: how it is stored.
         classes: names by class id, which its files do not tell.
-        root, splits, depth, depth_estimator, merge_classes: as in `CocoData`.
+        root, splits, depth, bits, depth_estimator, merge_classes: as in `CocoData`.
     """
 
     format: Literal["cityscapes", "kitti"]
@@ -105,14 +107,19 @@ class LabelData:
     splits: Mapping[str, LabelSplit]
     classes: Mapping[int, str]
     depth: DepthImages | None = None
+    bits: int | None = None
     depth_estimator: str | None = None
     merge_classes: str | None = None
 
     def __post_init__(self) -> None:
-        _check_depth(self.splits, self.depth)
+        _check_pictures(self.splits, self.depth, self.bits)
 
 
-def _check_depth(splits: Mapping[str, CocoSplit] | Mapping[str, LabelSplit], depth: DepthImages | None) -> None:
+def _check_pictures(
+    splits: Mapping[str, CocoSplit] | Mapping[str, LabelSplit], depth: DepthImages | None, bits: int | None
+) -> None:
+    if bits is not None and not 8 <= bits <= 16:
+        raise ValueError(f"bits {bits} must lie in 8..16")
     for name, split in splits.items():
         if split.depth is not None and depth is None:
             raise ValueError(f"split '{name}' has depth images: say what they mean in depth: {{kind: ...}}")
@@ -128,6 +135,7 @@ class SplitFiles:
         images: folder of the pictures.
         depth: folder of the depth images, or None.
         depth_images: what they mean.
+        bits: see `CocoData`.
         cache: folder of estimates for pictures without a depth image, or None.
         merge_classes: see `CocoData`.
         only: file names that belong to the split; None: all of the COCO file.
@@ -138,6 +146,7 @@ class SplitFiles:
     images: Path
     depth: Path | None
     depth_images: DepthImages
+    bits: int | None = None
     cache: Path | None = None
     merge_classes: str | None = None
     only: frozenset[str] | None = None
@@ -193,7 +202,9 @@ def split_files(path: Path, split: str) -> SplitFiles:
     cache = None if config.depth_estimator is None else cache_folder(root, config.depth_estimator)
     if isinstance(chosen, LabelSplit):
         depth = root if chosen.depth is not None else None
-        return SplitFiles(root, root / f"coco_{split}.json", root, depth, depth_images, cache, config.merge_classes)
+        return SplitFiles(
+            root, root / f"coco_{split}.json", root, depth, depth_images, config.bits, cache, config.merge_classes
+        )
     listed = [chosen.annotations] if isinstance(chosen.annotations, str) else chosen.annotations
     candidates = [inside(root, file) for file in listed]
     return SplitFiles(
@@ -202,6 +213,7 @@ def split_files(path: Path, split: str) -> SplitFiles:
         images=inside(root, chosen.images),
         depth=None if chosen.depth is None else inside(root, chosen.depth),
         depth_images=depth_images,
+        bits=config.bits,
         cache=cache,
         merge_classes=config.merge_classes,
         only=None if chosen.listed_in is None else _listed(inside(root, chosen.listed_in), str(chosen.listed_as)),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
+from spda_sam_core.picture_file import Picture, read_picture
 from training.data.coco_file import load_coco
 from training.data.data_config import LabelData, SplitFiles, load_data_config, read_data, split_files
 from training.data.depth_cache import cached_file, read_cached
@@ -22,7 +23,6 @@ from training.data.pictures import (
     inside,
     read_depth_m,
     read_relative_inverse_depth,
-    read_rgb,
 )
 
 
@@ -60,6 +60,7 @@ class CocoRgbdDataset:
         depth: folder of the depth images, below `root`: `depth_file_name` of the picture in the COCO file, or else
             its own name ending in .png; None: there are none.
         depth_images: what they mean.
+        bits: see `training.data.data_config.CocoData`.
         cache: folder of cached estimates, for pictures without a depth image.
         merge_classes: name of the one class that all classes become.
         only: file names of the pictures to take; None: all.
@@ -84,6 +85,7 @@ class CocoRgbdDataset:
         images: str | Path = "rgb",
         depth: str | Path | None = "depth",
         depth_images: DepthImages = MILLIMETRES,
+        bits: int | None = None,
         cache: Path | None = None,
         merge_classes: str | None = None,
         only: Collection[str] | None = None,
@@ -95,6 +97,7 @@ class CocoRgbdDataset:
         self.images = self.root / images
         self.depth = None if depth is None else self.root / depth
         self.depth_images = depth_images
+        self.bits = bits
         self.cache = cache
         indexed = isinstance(annotations, COCO)
         self.coco = annotations if indexed else load_coco(Path(annotations), merge_classes=merge_classes, only=only)
@@ -138,7 +141,11 @@ class CocoRgbdDataset:
 
     def rgb(self, index: int) -> NDArray[np.uint8]:
         """The colours of picture `index`, (H, W, 3) uint8; raises what `__getitem__` raises."""
-        return read_rgb(self.rgb_file(index), self.size_hw(index))
+        return self.picture(index).rgb
+
+    def picture(self, index: int) -> Picture:
+        """The same, upright where that has the size in the COCO file, with what the file says of itself."""
+        return read_picture(self.rgb_file(index), bits=self.bits, size_hw=self.size_hw(index))
 
     def rgb_file(self, index: int) -> Path:
         """The colour picture `index`, whether or not it is there."""
@@ -228,6 +235,7 @@ def dataset_of(files: SplitFiles, annotations: Path | COCO, *, limit: int | None
         images=files.images.relative_to(files.root),
         depth=None if files.depth is None else files.depth.relative_to(files.root),
         depth_images=files.depth_images,
+        bits=files.bits,
         cache=files.cache,
         merge_classes=files.merge_classes,
         only=files.only,

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from spda_sam_core.picture_file import read_pixels
 from spda_sam_core.weights.files import write_whole
 from training.data.coco_file import annotation_of_mask
 from training.data.data_config import LabelData, LabelSplit
-from training.data.pictures import decode
 from training.data.processes import in_processes
 
 
@@ -100,7 +99,7 @@ class _Job:
 
 def _convert(job: _Job) -> tuple[tuple[int, int], list[dict[str, Any]]]:
     """Height and width of an instance image, and its annotations without ids."""
-    values: NDArray[Any] = decode(job.path, cv2.IMREAD_UNCHANGED)
+    values: NDArray[Any] = read_pixels(job.path)
     if values.dtype != np.uint16 or values.ndim != 2:
         raise ValueError(f"{job.path}: {values.dtype} {values.shape}, expected a 16-bit PNG of class and instance")
     annotations = []

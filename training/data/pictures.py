@@ -1,4 +1,4 @@
-"""Pictures of a data set from disk: colour, and depth of every kind that data sets store. Damaged ones are refused."""
+"""Depth images of a data set from disk, of every kind that data sets store. Damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.picture_file import read_pixels
 from spda_sam_core.settings import settings
 
 DepthKind = Literal["millimetres", "disparity", "relative"]
 Near = Literal["bright", "dark"]
-
-_END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
-"""How a JPEG and a PNG begin, and what must stand near the end of a file that was not cut off."""
-_TAIL_BYTES = 4096
 
 
 @settings
@@ -86,26 +82,6 @@ def depth_file(folder: Path | None, image: Mapping[str, Any]) -> Path | None:
     return path if path.exists() else None
 
 
-def read_rgb(path: Path, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Read a colour picture.
-
-    Args:
-        path: a file that OpenCV can read.
-        size_hw: the height and width that its labels are for.
-
-    Returns:
-        (H, W, 3) uint8, R G B, as stored: a rotation flag is ignored, because masks are drawn on the stored pixels.
-
-    Raises:
-        FileNotFoundError: no such file, or no picture.
-        ValueError: another size, or cut off.
-    """
-    bgr = decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if bgr.shape[:2] != size_hw:
-        raise ValueError(f"{path}: {bgr.shape[:2]} pixels (height, width), but the COCO file says {size_hw}")
-    return np.ascontiguousarray(bgr[..., ::-1])
-
-
 def read_depth_m(path: Path, size_hw: tuple[int, int], images: DepthImages) -> NDArray[np.float32]:
     """Read metric depth, of kind "millimetres" or "disparity".
 
@@ -116,7 +92,7 @@ def read_depth_m(path: Path, size_hw: tuple[int, int], images: DepthImages) -> N
         FileNotFoundError: no such file, or no picture.
         ValueError: another size or type, or cut off.
     """
-    stored = decode(path, cv2.IMREAD_UNCHANGED)
+    stored = read_pixels(path)
     if stored.dtype != np.uint16 or stored.shape != size_hw:
         raise ValueError(
             f"{path}: {stored.dtype} {stored.shape}, expected a uint16 PNG in {images.kind} of size {size_hw}"
@@ -143,7 +119,7 @@ def read_relative_inverse_depth(path: Path, size_hw: tuple[int, int], images: De
         FileNotFoundError: no such file, or no picture.
         ValueError: another size or type, colours, or cut off.
     """
-    stored = decode(path, cv2.IMREAD_UNCHANGED)
+    stored = read_pixels(path)
     if stored.ndim == 3 and (stored[..., :3] == stored[..., :1]).all():  # grey, saved as colour
         stored = stored[..., 0]
     if stored.dtype not in (np.uint8, np.uint16) or stored.shape != size_hw:
@@ -152,26 +128,3 @@ def read_relative_inverse_depth(path: Path, size_hw: tuple[int, int], images: De
         )
     highest = np.iinfo(stored.dtype).max
     return (stored if images.near == "bright" else highest - stored).astype(np.float32)
-
-
-def decode(path: Path, flags: int) -> NDArray[np.generic]:
-    """What OpenCV reads with these flags, whole.
-
-    Raises:
-        FileNotFoundError: no such file, or no picture.
-        ValueError: cut off.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing, no such file")
-    content = path.read_bytes()
-    end = _END_MARKS.get(content[:2])
-    # OpenCV fills what is missing with grey and says nothing
-    if end is not None and end not in content[-_TAIL_BYTES:]:
-        raise ValueError(f"{path}: cut off, its end is missing after {len(content)} bytes: copy it again")
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    except cv2.error:  # such as more pixels than OpenCV takes
-        image = None
-    if image is None:
-        raise FileNotFoundError(f"{path}: missing or not a picture that OpenCV can read ({len(content)} bytes)")
-    return image

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import training.world.frame as frame_module
 from spda_sam_ros.demo import frame_sources
@@ -46,6 +47,28 @@ def test_a_damaged_image_is_left_out_with_its_name(tmp_path, caplog):
     (tmp_path / "b.png").write_bytes(b"no picture")
     assert first_pixels(open_source(str(tmp_path)), 3) == [RED, RED, RED]
     assert "b.png" in caplog.text
+
+
+def test_pictures_of_a_folder_are_upright_and_cut_ones_left_out(tmp_path, caplog):
+    stored = picture(GREEN)
+    stored[:, :8] = RED  # upright, on top
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / "a.jpg", quality=95, subsampling=0, exif=exif)
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    (tmp_path / "b.jpg").write_bytes(cv2.imencode(".jpg", noise)[1].tobytes()[:-1000])
+    frame, again = islice(open_source(str(tmp_path)), 2)
+    assert frame.rgb.shape == again.rgb.shape == (32, 24, 3)
+    assert frame.rgb[2, 12, 0] > 200
+    assert frame.rgb[30, 12, 1] > 200
+    assert "b.jpg: cut off" in caplog.text
+
+
+def test_nearly_black_pictures_of_16_bits_are_told_of_once(tmp_path, caplog):
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((8, 8, 3), 4000, np.uint16))
+    list(islice(open_source(str(tmp_path)), 4))
+    assert caplog.text.count("its highest value is 4000 of 65535, nearly black") == 1
 
 
 def test_a_folder_of_damaged_images_only_is_an_error(tmp_path):

@@ -175,10 +175,20 @@ def test_the_padding_of_the_last_row_may_be_missing():
     np.testing.assert_array_equal(decode_image(image), RGB)
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", cv2.imencode(".png", RGB)[1].tobytes()[:40]])
+@pytest.mark.parametrize("data", [b"", b"no picture"])
 def test_compressed_data_which_is_no_picture_is_refused(data):
     with pytest.raises(ImageMessageError, match="no picture that OpenCV can decode"):
         decode_compressed_image(CompressedImage(format="png", data=array("B", data)))
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_compressed_picture_that_was_cut_off_is_refused_not_filled_with_grey(ending):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    data = cv2.imencode(f".{ending}", noise)[1].tobytes()
+    whole = CompressedImage(format=ending, data=array("B", data + b"\0" * 50))
+    assert decode_compressed_image(whole).shape == noise.shape
+    with pytest.raises(ImageMessageError, match="are cut off, their end is missing: check the transport"):
+        decode_compressed_image(CompressedImage(format=ending, data=array("B", data[:-2000])))
 
 
 def test_encode_image_is_what_decode_reads():

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.pictures import MILLIMETRES, DepthImages, inside, read_depth_m, read_relative_inverse_depth, read_rgb
+from training.data.pictures import MILLIMETRES, DepthImages, inside, read_depth_m, read_relative_inverse_depth
 
 STEREO = DepthImages("disparity", focal_px=2000.0, baseline_m=0.25)
 
@@ -49,22 +49,12 @@ def test_grey_saved_as_colour_is_relative_depth_and_colour_is_not(tmp_path: Path
         read_relative_inverse_depth(written(tmp_path / "c.png", grey), (4, 5), relative)
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_a_picture_that_was_cut_off_is_refused(tmp_path: Path, ending: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    path = written(tmp_path / f"a.{ending}", noise)
-    assert read_rgb(path, (64, 64)).shape == (64, 64, 3)
+def test_a_depth_image_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 65535, (64, 64), np.uint16)
+    path = written(tmp_path / "d.png", noise)
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(ValueError, match=rf"a\.{ending}: cut off, its end is missing after \d+ bytes: copy it again"):
-        read_rgb(path, (64, 64))
-
-
-@pytest.mark.parametrize("content", [b"", b"hello"])
-def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(content)
-    with pytest.raises(FileNotFoundError, match=r"a\.png: missing or not a picture"):
-        read_rgb(path, (4, 4))
+    with pytest.raises(ValueError, match=r"d\.png: cut off, its end is missing after \d+ bytes: copy it again"):
+        read_depth_m(path, (64, 64), MILLIMETRES)
 
 
 @pytest.mark.parametrize(
