@@ -55,8 +55,8 @@ with joined_processes("cpu") as device, Double():
     batches, seen = trainer.batches(workers=0), {}
     for step in range(4):
         batch = next(batches)
-        inputs = [tensor.double() for tensor in batch[:6]]
-        batch = Batch(*inputs, batch.masks, [boxes.double() for boxes in batch.boxes_xyxy], batch.class_ids)
+        doubled = {name: getattr(batch, name).double() for name in Batch._fields[:6]}
+        batch = batch._replace(**doubled, boxes_xyxy=[boxes.double() for boxes in batch.boxes_xyxy])
         for name, value in trainer.run_step(batch).items():
             seen[f"loss {name}, step {step}"] = value
         for module in (trainer.model, trainer.one_to_many):
