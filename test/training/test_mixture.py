@@ -113,6 +113,16 @@ def test_copy_paste_puts_things_of_one_set_into_pictures_of_another(mixed: Train
         pairs = zip(batch.origin.tolist(), batch.class_ids, strict=True)
         foreign += sum(data.train.class_names.index("anode") in classes for origin, classes in pairs if origin)
     assert foreign > 0
+    assert not isinstance(config.data, str)
+    first, *rest = config.data
+    kept = dataclasses.replace(config, data=(dataclasses.replace(first, lends=False), *rest))
+    train = open_training_data(kept).train
+    for step in range(6):
+        batch = TrainingBatches(train, kept, SIZE, first_step=0).batch(step)
+        pairs = zip(batch.origin.tolist(), batch.class_ids, strict=True)
+        assert not any(train.class_names.index("anode") in classes for origin, classes in pairs if origin)
+    with pytest.raises(ValueError, match=r"augment\.copy_paste 1\.0: no set of data lends things to paste"):
+        dataclasses.replace(config, data=tuple(dataclasses.replace(share, lends=False) for share in config.data))
 
 
 def test_it_trains_resumes_and_writes_the_mean_over_the_sets(mixed: TrainConfig, tmp_path: Path) -> None:

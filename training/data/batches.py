@@ -109,5 +109,5 @@ class TrainingBatches(IterableDataset[Batch]):
         origin, sample, rng = self.mixture.draw(number)
         # no chance is drawn where nothing is pasted: the other changes stay as they are
         if self.config.augment.copy_paste and rng.random() < self.config.augment.copy_paste:
-            sample = paste_things(sample, self.mixture.any_sample(rng), rng)
+            sample = paste_things(sample, self.mixture.lent(rng), rng)
         return origin, augment(sample, self.size, self.config.augment, rng)

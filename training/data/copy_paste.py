@@ -15,7 +15,9 @@ MOST_PASTED = 4
 SIZES = (0.1, 0.6)
 """Longer side of a pasted thing's box, as a share of the picture's longer side; drawn evenly in its logarithm."""
 SMALLEST_PX = 16
-"""Things of which the donor has fewer pixels on the longer side would be enlarged to nothing."""
+"""Things of which the donor has fewer pixels on the longer side are left out."""
+MOST_ENLARGED = 2.0
+"""Beyond it things are blurred and their edges are stairs."""
 IN_FRONT = 0.95
 """Depth of the farthest part of a pasted thing, as a share of that of the nearest part of what it covers."""
 
@@ -50,7 +52,7 @@ def _paste(sample: Sample, donor: Sample, i: int, box: tuple[int, int, int, int]
     height, width = sample.rgb.shape[:2]
     low, high = np.log(SIZES)
     longer = float(np.exp(rng.uniform(low, high))) * max(height, width)
-    scale = min(longer / max(box[2:]), height / box[3], width / box[2])
+    scale = min(longer / max(box[2:]), MOST_ENLARGED, height / box[3], width / box[2])
     size = max(1, int(box[2] * scale)), max(1, int(box[3] * scale))
     mirror = rng.random() < 0.5
     x, y = int(rng.integers(width - size[0] + 1)), int(rng.integers(height - size[1] + 1))

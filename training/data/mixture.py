@@ -29,6 +29,7 @@ class DataShare:
         held_back: share of its pictures, in whole scenes, that are validated on and not learned from.
         repeat_below: classes with a smaller share of the set's pictures and instances are repeated, see
             `training.data.sampling.repeat_factors`; 0: none.
+        lends: whether copy-paste may take things from its pictures: not where they are part of a surface, such as rust.
     """
 
     data: str
@@ -38,6 +39,7 @@ class DataShare:
     complete: bool = False
     held_back: float = 0.0
     repeat_below: float = 0.0
+    lends: bool = True
 
     def __post_init__(self) -> None:
         if self.weight <= 0:
@@ -63,6 +65,7 @@ class MixedSet:
         labelled: (C,) bool, the classes that it labels; None: all.
         complete: see `DataShare`.
         repeats: (n,) float64, how often each picture comes in an epoch; None: once.
+        lends: see `DataShare`.
     """
 
     name: str
@@ -71,6 +74,7 @@ class MixedSet:
     labelled: tuple[bool, ...] | None = None
     complete: bool = True
     repeats: NDArray[np.float64] | None = None
+    lends: bool = True
 
 
 class Drawn(NamedTuple):
@@ -119,9 +123,9 @@ class Mixture:
         rng = np.random.default_rng((self.seed, epoch, position, origin))
         return Drawn(origin, chosen.pictures[int(order[position])], rng)
 
-    def any_sample(self, rng: np.random.Generator) -> Sample:
-        """A picture of any set, by weight."""
-        weights = np.array([each.weight for each in self.sets])
+    def lent(self, rng: np.random.Generator) -> Sample:
+        """A picture of any set that lends things, by weight."""
+        weights = np.array([each.weight * each.lends for each in self.sets])
         chosen = self.sets[int(rng.choice(len(self.sets), p=weights / weights.sum()))].pictures
         return chosen[int(rng.integers(len(chosen)))]
 

@@ -69,6 +69,7 @@ def open_training_data(config: TrainConfig) -> TrainingData:
                 labelled=tuple(each in labels for each in class_names),
                 complete=share.complete,
                 repeats=repeat_factors(learned, share.repeat_below) if share.repeat_below else None,
+                lends=share.lends,
             )
         )
         if slice_:

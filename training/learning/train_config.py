@@ -114,6 +114,8 @@ class TrainConfig:
             names = [share.name for share in self.data]
             if not names or len(set(names)) < len(names):
                 raise ValueError(f"data lists {names}: give at least one set, and each split once, with one weight")
+            if self.augment.copy_paste and not any(share.lends for share in self.data):
+                raise ValueError(f"augment.copy_paste {self.augment.copy_paste}: no set of data lends things to paste")
         check_schedule(self.learning_rate, self.warmup_steps, self.decay_steps, self.steps)
 
     @property
