@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
     names = [peer.name for peer in setup.peers]
     if options.only not in (None, *names):
         parser.error(f"--only {options.only}: choose one of {', '.join(names)}")
-    data = load_train_config(setup.train).data
+    data = load_train_config(setup.train).data_set
     splits = {
         "train": open_split(data, "train"),
         "val": open_split(data, "val", limit=1),

@@ -140,6 +140,7 @@ def empty_batch() -> Batch:
         estimate=torch.zeros(2),
         true_inverse_depth=torch.zeros(2, 1, SIZE, SIZE),
         true_depth_valid=torch.zeros(2, 1, SIZE, SIZE),
+        origin=torch.zeros(2, dtype=torch.int64),
         masks=nothing,
         boxes_xyxy=[torch.zeros(0, 4)] * 2,
         class_ids=[torch.zeros(0, dtype=torch.int64)] * 2,

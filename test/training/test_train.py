@@ -19,6 +19,7 @@ from spda_sam_core.weights.files import file_sha256
 from training.data.batches import TrainingBatches
 from training.data.data_config import split_files
 from training.data.dataset import CocoRgbdDataset
+from training.data.vocabulary import load_vocabulary
 from training.learning.fine_tune import take_fitting_weights
 from training.learning.moving_average import MovingAverage
 from training.learning.train_config import TrainConfig, load_train_config, write_model
@@ -195,12 +196,16 @@ def test_a_file_from_before_a_field_was_there_counts_as_its_default(
         new_trainer(dataclasses.replace(config, accumulate=3), dataset).resume()
 
 
-@pytest.mark.parametrize("name", ["tiny", "ablation", "fine_tune"])
+@pytest.mark.parametrize("name", ["tiny", "ablation", "fine_tune", "sea", "tiny_mixture"])
 def test_the_shipped_recipes_name_a_model_and_data_that_are_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     recipe = load_train_config(f"config/train/{name}.yaml")
     load_model_config(recipe.model, class_names=("anode", "object"))
-    split_files(Path(recipe.data), "train")
+    sets = [(recipe.data, "train")] if isinstance(recipe.data, str) else [(s.data, s.split) for s in recipe.data]
+    for data, split in sets:
+        split_files(Path(data), split)
+    if recipe.classes is not None:
+        load_vocabulary(recipe.classes)
 
 
 def test_a_loss_that_is_not_finite_stops_training(config: TrainConfig, dataset: CocoRgbdDataset) -> None:

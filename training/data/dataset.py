@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ class CocoRgbdDataset:
         depth_m, relative_inverse_depth = self.depth_of(index)
         return Sample(
             image_id=self.image_ids[index],
-            file_name=str(self._record(index)["file_name"]),
+            file_name=self.file_name(index),
             rgb=rgb,
             depth_m=depth_m,
             masks=masks,
@@ -134,6 +135,16 @@ class CocoRgbdDataset:
         """The entry of picture `index` in the COCO file."""
         record: dict[str, Any] = self.coco.imgs[self.image_ids[index]]
         return record
+
+    def part(self, indices: Sequence[int]) -> CocoRgbdDataset:
+        """The same data set with these pictures alone, in this order."""
+        chosen = copy.copy(self)
+        chosen.image_ids = tuple(self.image_ids[index] for index in indices)
+        return chosen
+
+    def file_name(self, index: int) -> str:
+        """Name of picture `index` below the folder of the pictures."""
+        return str(self._record(index)["file_name"])
 
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of picture `index`, as the COCO file says."""
@@ -171,7 +182,7 @@ class CocoRgbdDataset:
         """Where a cached estimate for picture `index` belongs, whether or not it is there; None without a cache."""
         if self.cache is None:
             return None
-        return cached_file(self.cache, self.images.relative_to(self.root), str(self._record(index)["file_name"]))
+        return cached_file(self.cache, self.images.relative_to(self.root), self.file_name(index))
 
     def has_depth(self, index: int) -> bool:
         """Whether picture `index` has a depth image or a cached estimate."""

@@ -25,6 +25,7 @@ from spda_sam_core.weights.files import read_header
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 from training.data.batches import Batch, TrainingBatches
 from training.data.dataset import CocoRgbdDataset
+from training.data.mixture import Mixture, mixture_of
 from training.learning.distributed import gather, is_first, process_count, share_of_batch
 from training.learning.fine_tune import take_fitting_weights
 from training.learning.global_batch_norm import normalise_over_processes
@@ -36,7 +37,7 @@ from training.learning.precision import keep_depthwise_float32, precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
 from training.learning.train_config import TrainConfig
-from training.measuring.measure import evaluate
+from training.learning.validation import check_validation, validate
 
 
 class Trainer:
@@ -48,7 +49,7 @@ class Trainer:
     Args:
         config: the run.
         train: pictures to learn from; the model gets their classes.
-        validation: pictures to measure on.
+        validation: pictures to measure on, or several sets of them by name; the best model is that of the best mean.
         device: where to compute.
 
     Raises:
@@ -56,25 +57,24 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, train: CocoRgbdDataset, validation: CocoRgbdDataset, device: torch.device
+        self,
+        config: TrainConfig,
+        train: CocoRgbdDataset | Mixture,
+        validation: CocoRgbdDataset | Mapping[str, CocoRgbdDataset],
+        device: torch.device,
     ) -> None:
-        if validation.class_names != train.class_names:
-            raise ValueError(
-                f"{config.data}: 'train' has classes {train.class_names}, 'val' has {validation.class_names}: "
-                "they must be the same, in the same order"
-            )
-        with_depth = sum(validation.has_depth(i) for i in range(len(validation)))
-        if 0 < with_depth < len(validation):  # now, not at the first validation
-            raise ValueError(
-                f"{config.data}: {with_depth} of {len(validation)} pictures to validate on have depth: estimate the "
-                f"rest with python -m training.estimate_depth --data {config.data} --split val"
-            )
+        self.mixture = mixture_of(train, config.seed)
+        self.validation = validation if isinstance(validation, Mapping) else {"val": validation}
+        class_names = self.mixture.class_names
+        check_validation(self.validation, class_names)
         self.share = share_of_batch(config.batch_size, config.accumulate)
-        model_config = load_model_config(config.model, class_names=train.class_names)
+        model_config = load_model_config(config.model, class_names=class_names)
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.precision = precision_of(config.precision, device)
-        self.train_set, self.validation = train, validation
+        everything = (True,) * len(class_names)
+        self.labelled = torch.tensor([each.labelled or everything for each in self.mixture.sets], device=device)
+        self.complete = torch.tensor([each.complete for each in self.mixture.sets], device=device)
         # convolutions on CPU and GPU run faster with channels last
         self.model: SpdaSamNetwork = build_network(model_config).to(device, memory_format=torch.channels_last)
         self.base: Base | None = None
@@ -121,7 +121,7 @@ class Trainer:
     def batches(self, workers: int) -> Iterator[Batch]:
         """This process's share of the batches from the step reached to the end."""
         source = TrainingBatches(
-            self.train_set,
+            self.mixture,
             self.config,
             self.model.config.input_size,
             first_step=self.step,
@@ -177,7 +177,8 @@ class Trainer:
             )
         )  # fmt: skip
         labels = ([t.to(self.device) for t in part] for part in (piece.masks, piece.boxes_xyxy, piece.class_ids))
-        targets = Targets(*labels, true_inverse_depth, true_valid)
+        origin = piece.origin.to(self.device)
+        targets = Targets(*labels, true_inverse_depth, true_valid, self.labelled[origin], self.complete[origin])
         # they follow from the picture's place in the run, not from which process has it
         generators = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
         with self._autocast():
@@ -202,12 +203,9 @@ class Trainer:
             yield SpdaSam(TorchRuntime(self.model))
 
     def validate(self) -> dict[str, Any]:
-        """Metrics of `training.measuring.measure.evaluate` of the averaged model on the validation pictures.
-
-        It sees the depth of the data if there is any.
-        """
+        """What `training.learning.validation.validate` says of the averaged model."""
         with self.averaged() as model:
-            return evaluate(model, self.validation, "true" if self.validation.has_depth(0) else "none")
+            return validate(model, self.validation)
 
     def save(self) -> None:
         """Write what `resume` needs."""
@@ -250,7 +248,7 @@ class Trainer:
             "steps_done": self.step,
             "precision": str(self.precision).removeprefix("torch."),
             "training_seconds": round(self.seconds),
-            "n_training_images": len(self.train_set),
+            "n_training_images": len(self.mixture),
             "commit": current_commit(),
         }
         with self.average.inside(self.model):
