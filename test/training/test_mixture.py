@@ -200,3 +200,23 @@ def test_what_no_mixture_can_be_made_of_is_refused_with_the_set(mixed: TrainConf
     nothing = tuple(dataclasses.replace(share, held_back=0.0) for share in mixed.data)
     with pytest.raises(ValueError, match="held_back is 0 in every set: give it to one at least"):
         open_training_data(dataclasses.replace(mixed, data=nothing))
+
+
+def test_terms_of_a_set_go_into_the_checkpoint_are_said_when_it_is_loaded_and_stay_in_what_begins_with_it(
+    mixed: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model that has learned from pictures for research stays one for research, fine-tuned or not."""
+    research = Path(mixed.data[1].data)
+    research.write_text(research.read_text(encoding="utf-8") + "model_terms: research only (clips)\n", encoding="utf-8")
+    first = trainer_of(mixed)
+    exported = first.export({"mask_ap": 0.0})
+    caplog.clear()
+    assert load_checkpoint(exported)[1].terms == ("research only (clips)",)
+    assert f"{exported.name} may be used on these terms only: research only (clips)" in caplog.text
+    own = dataclasses.replace(
+        mixed, data=mixed.data[:1], init_from=str(exported), output=str(Path(mixed.output).with_name("own"))
+    )
+    assert trainer_of(own).terms == {"research only (clips)"}
+    caplog.clear()
+    assert load_checkpoint("tiny")[1].terms == ()
+    assert caplog.text == ""

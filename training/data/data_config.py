@@ -81,6 +81,8 @@ class CocoData:
         merge_classes: name of the one class that all classes become, for class-agnostic work.
         scenes: regular expression; pictures whose file names have the same first match are of one scene, such as a
             clip, and are never parted by `training.data.held_back`. None: each picture is a scene of its own.
+        model_terms: what a model that has learned from these pictures may be used for, where that is not anything; it
+            goes into the checkpoint, and is shown whenever that is loaded.
     """
 
     root: Path
@@ -91,6 +93,7 @@ class CocoData:
     depth_estimator: str | None = None
     merge_classes: str | None = None
     scenes: str | None = None
+    model_terms: str | None = None
 
     def __post_init__(self) -> None:
         _check_pictures(self.splits, self.depth, self.bits)
@@ -178,6 +181,13 @@ def load_data_config(path: Path) -> CocoData | LabelData:
     """Read the YAML of a data set that is not rendered; raises what `load_settings` raises."""
     name, entries = read_data(path)
     return settings_from(CocoData if name == "coco" else LabelData, entries, str(path))
+
+
+def model_terms_of(path: Path) -> str | None:
+    """See `CocoData.model_terms`; raises what `load_data_config` raises."""
+    if read_data(path)[0] != "rendered" and isinstance(config := load_data_config(path), CocoData):
+        return config.model_terms
+    return None
 
 
 def scene_of_pictures(path: Path) -> Callable[[str], str]:

@@ -66,6 +66,7 @@ class MixedSet:
         complete: see `DataShare`.
         repeats: (n,) float64, how often each picture comes in an epoch; None: once.
         lends: see `DataShare`.
+        terms: see `training.data.data_config.CocoData.model_terms`.
     """
 
     name: str
@@ -75,6 +76,7 @@ class MixedSet:
     complete: bool = True
     repeats: NDArray[np.float64] | None = None
     lends: bool = True
+    terms: str | None = None
 
 
 class Drawn(NamedTuple):

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.data.data_config import scene_of_pictures
+from training.data.data_config import model_terms_of, scene_of_pictures
 from training.data.dataset import CocoRgbdDataset, open_split
 from training.data.held_back import held_back
-from training.data.mixture import MixedSet, Mixture, mixture_of
+from training.data.mixture import MixedSet, Mixture
 from training.data.sampling import repeat_factors
 from training.data.vocabulary import Vocabulary, in_vocabulary, load_vocabulary
 from training.learning.train_config import TrainConfig
@@ -42,7 +42,8 @@ def open_training_data(config: TrainConfig) -> TrainingData:
     """
     if isinstance(config.data, str):
         validation = open_split(config.data, "val", limit=config.n_validation)
-        return TrainingData(mixture_of(open_split(config.data, "train"), config.seed), {"val": validation})
+        alone = MixedSet("train", open_split(config.data, "train"), terms=model_terms_of(Path(config.data)))
+        return TrainingData(Mixture([alone], config.seed), {"val": validation})
     names = [share.name for share in config.data]
     opened = [open_split(share.data, share.split) for share in config.data]
     vocabulary = _of_all(opened) if config.classes is None else load_vocabulary(config.classes)
@@ -70,6 +71,7 @@ def open_training_data(config: TrainConfig) -> TrainingData:
                 complete=share.complete,
                 repeats=repeat_factors(learned, share.repeat_below) if share.repeat_below else None,
                 lends=share.lends,
+                terms=model_terms_of(Path(share.data)),
             )
         )
         if slice_:

@@ -82,10 +82,12 @@ class Trainer:
             self.base = load_base(self.model, find_weights(model_config.encoder))
         if isinstance(self.model.rgb_path, EfficientNetLiteEncoder) and config.init_from is None:
             load_imagenet(self.model.rgb_path, model_config.encoder)
+        self.terms = {each.terms for each in self.mixture.sets if each.terms}
         if config.init_from is not None:
             taken = take_fitting_weights(self.model, config.init_from)
+            self.terms |= set(taken.terms)
             if is_first():
-                print(taken)
+                print(taken.summary)
         self.one_to_many = OneToManyHead(self.model).to(device, memory_format=torch.channels_last)
         if self.precision is torch.bfloat16 and device.type == "cpu":
             keep_depthwise_float32(self.model)
@@ -250,6 +252,7 @@ class Trainer:
             "training_seconds": round(self.seconds),
             "n_training_images": len(self.mixture),
             "commit": current_commit(),
+            "terms": sorted(self.terms),
         }
         with self.average.inside(self.model):
             save_checkpoint(self.export_path, self.model, metadata, base=self.base)
