@@ -239,6 +239,26 @@ def test_depth_of_some_validation_pictures_only_is_refused_before_training(
         new_trainer(config, dataset)
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("kind", ["nothing", "crowds only", "masks without a pixel"])
+def test_training_on_nothing_is_refused(
+    config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path, split: str, kind: str
+) -> None:
+    document = json.loads((dataset.root / "annotations.json").read_text())
+    if kind == "nothing":
+        document["annotations"] = []
+    for annotation in document["annotations"]:
+        if kind == "crowds only":
+            annotation["iscrowd"] = 1
+        else:
+            annotation["segmentation"] = [[5, 5, 5, 5, 5, 5]]
+    (tmp_path / "empty.json").write_text(json.dumps(document))
+    empty = CocoRgbdDataset(dataset.root, tmp_path / "empty.json")
+    train_set, validation = (empty, dataset) if split == "train" else (dataset, empty)
+    with pytest.raises(ValueError, match=f"not one of 6 pictures of '{split}' has a mask to learn from"):
+        Trainer(config, train_set, validation, torch.device("cpu"))
+
+
 def test_the_model_gets_the_classes_of_the_data(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
     trainer = new_trainer(dataclasses.replace(config, model="tiny"), dataset)
     assert trainer.model.config.class_names == dataset.class_names

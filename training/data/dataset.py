@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from training.data.pictures import (
     read_depth_m,
     read_relative_inverse_depth,
 )
+from training.data.split_list import SplitList
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class CocoRgbdDataset:
         bits: see `training.data.data_config.CocoData`.
         cache: folder of cached estimates, for pictures without a depth image.
         merge_classes: name of the one class that all classes become.
-        only: file names of the pictures to take; None: all.
+        listed: which pictures to take; None: all.
         limit: only the first pictures.
 
     Attributes:
@@ -88,7 +88,7 @@ class CocoRgbdDataset:
         bits: int | None = None,
         cache: Path | None = None,
         merge_classes: str | None = None,
-        only: Collection[str] | None = None,
+        listed: SplitList | None = None,
         limit: int | None = None,
     ) -> None:
         if limit is not None and limit < 1:
@@ -100,7 +100,7 @@ class CocoRgbdDataset:
         self.bits = bits
         self.cache = cache
         indexed = isinstance(annotations, COCO)
-        self.coco = annotations if indexed else load_coco(Path(annotations), merge_classes=merge_classes, only=only)
+        self.coco = annotations if indexed else load_coco(Path(annotations), merge_classes=merge_classes, listed=listed)
         categories = sorted(self.coco.dataset["categories"], key=lambda c: c["id"])
         self.class_names: tuple[str, ...] = tuple(str(c["name"]) for c in categories)
         self.category_ids: tuple[int, ...] = tuple(int(c["id"]) for c in categories)
@@ -162,6 +162,10 @@ class CocoRgbdDataset:
         for mask, annotation in zip(masks, annotations, strict=True):
             mask[:] = self.coco.annToMask(annotation)
         return masks, np.array([self._class_of[a["category_id"]] for a in annotations], np.int64)
+
+    def has_instances(self) -> bool:
+        """Whether anything is labelled in any picture; reads labels up to the first."""
+        return any(self.instances(index)[0].any() for index in range(len(self)))
 
     def depth_file(self, index: int) -> Path | None:
         """The depth image of picture `index`, None where there is none."""
@@ -238,7 +242,7 @@ def dataset_of(files: SplitFiles, annotations: Path | COCO, *, limit: int | None
         bits=files.bits,
         cache=files.cache,
         merge_classes=files.merge_classes,
-        only=files.only,
+        listed=files.listed,
         limit=limit,
     )
 

@@ -52,7 +52,8 @@ class Trainer:
         device: where to compute.
 
     Raises:
-        ValueError: classes or depth that training or validation cannot use, or a batch that the processes cannot share.
+        ValueError: classes, labels or depth that training or validation cannot use, or a batch that the processes
+            cannot share.
     """
 
     def __init__(
@@ -63,6 +64,12 @@ class Trainer:
                 f"{config.data}: 'train' has classes {train.class_names}, 'val' has {validation.class_names}: "
                 "they must be the same, in the same order"
             )
+        for split, pictures in (("train", train), ("val", validation)):
+            if not pictures.has_instances():
+                raise ValueError(
+                    f"{config.data}: not one of {len(pictures)} pictures of '{split}' has a mask to learn from or be "
+                    "measured by: python training/check.py says what is there"
+                )
         with_depth = sum(validation.has_depth(i) for i in range(len(validation)))
         if 0 < with_depth < len(validation):  # now, not at the first validation
             raise ValueError(

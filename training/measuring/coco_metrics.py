@@ -164,6 +164,7 @@ def load_results(coco: COCO, results: Sequence[dict[str, Any]], kind: Literal["s
     left_out = {"segm": "bbox", "bbox": "segmentation"}[kind]
     # with a box present pycocotools would take its area for the area of a mask, and shift the sizes
     own = [{key: value for key, value in result.items() if key != left_out} for result in results]
+    coco.dataset.setdefault("info", {})  # pycocotools 2.0.9 and 2.0.10 read it
     if own:
         return coco.loadRes(own)
     nothing = COCO()  # loadRes fails on an empty list
