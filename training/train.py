@@ -27,6 +27,7 @@ from training.learning.distributed import first_decides, is_first, joined_proces
 from training.learning.run_files import enter_folder
 from training.learning.train_config import load_train_config
 from training.learning.trainer import Trainer
+from training.one_line import errors_in_one_line
 
 
 def train(trainer: Trainer, *, workers: int = 0, max_minutes: float | None = None) -> Path:
@@ -119,17 +120,19 @@ curves and pictures of predictions:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
-    config = changed(load_train_config(options.config), given, str(options.config))
+    with errors_in_one_line():
+        config = changed(load_train_config(options.config), given, str(options.config))
     with joined_processes(options.device) as device:
-        with one_after_another():
-            pictures = open_split(config.data, "train")
-            validation = open_split(config.data, "val", limit=config.n_validation)
-        trainer = Trainer(config, pictures, validation, device)
+        with errors_in_one_line():
+            with one_after_another():
+                pictures = open_split(config.data, "train")
+                validation = open_split(config.data, "val", limit=config.n_validation)
+            trainer = Trainer(config, pictures, validation, device)
+            if options.resume:
+                trainer.resume()
         if is_first():
             count = count_weights(trainer.model)
             print(f"{config.model}: {count.trained / 1e6:.2f} of {count.total / 1e6:.2f} million weights are trained")
-        if options.resume:
-            trainer.resume()
         checkpoint = train(trainer, workers=options.workers, max_minutes=options.max_minutes)
         if is_first():
             print(checkpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,23 @@ def test_depth_of_some_validation_pictures_only_is_refused_before_training(
         ValueError, match=r"5 of 6 pictures to validate on have depth: estimate the rest with python -m"
     ):
         new_trainer(config, dataset)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": "fast"}, r"error: .*run\.yaml: learning_rate: 'fast' is no number"),
+        ({"data": "nowhere.yaml"}, r"error: nowhere\.yaml: no such data set: see config/ for examples"),
+    ],
+)
+def test_the_command_says_in_one_line_what_it_cannot_use(
+    config: TrainConfig, tmp_path: Path, run_file: Callable[[TrainConfig], Path], change: dict[str, str], message: str
+) -> None:
+    path = run_file(config)
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
+    with pytest.raises(SystemExit, match=message) as caught:
+        main(["--config", str(path), "--device", "cpu"])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
