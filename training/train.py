@@ -108,7 +108,11 @@ curves and pictures of predictions:
     parser.add_argument("--config", type=Path, required=True, help="YAML such as config/train/tiny.yaml")
     parser.add_argument("--data", help="YAML of the data set, in place of the configuration's")
     parser.add_argument("--output", help="folder of the run, in place of the configuration's")
-    parser.add_argument("--resume", action="store_true", help="go on from <output>/resume.pt")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from <output>/resume.pt; from that in the configuration's folder, where there is none in --output",
+    )
     parser.add_argument("--max-minutes", type=float, help="stop when this time has passed; --resume goes on")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:<n>"
@@ -121,7 +125,8 @@ curves and pictures of predictions:
         torch.set_num_threads(options.threads)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
     with errors_in_one_line():
-        config = changed(load_train_config(options.config), given, str(options.config))
+        planned = load_train_config(options.config)
+        config = changed(planned, given, str(options.config))
     with joined_processes(options.device) as device:
         with errors_in_one_line():
             with one_after_another():
@@ -129,7 +134,7 @@ curves and pictures of predictions:
                 validation = open_split(config.data, "val", limit=config.n_validation)
             trainer = Trainer(config, pictures, validation, device)
             if options.resume:
-                trainer.resume()
+                trainer.resume(Path(planned.output) / trainer.resume_path.name)
         if is_first():
             count = count_weights(trainer.model)
             print(f"{config.model}: {count.trained / 1e6:.2f} of {count.total / 1e6:.2f} million weights are trained")

@@ -175,6 +175,53 @@ def test_resuming_needs_a_checkpoint_of_the_same_configuration(config: TrainConf
         new_trainer(dataclasses.replace(config, learning_rate=0.1), dataset).resume()
 
 
+def test_a_run_goes_on_with_more_steps_in_another_folder_as_if_it_had_been_planned_so(
+    config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(new_trainer(config, dataset))
+    short = dataclasses.replace(config, output=str(tmp_path / "first"), steps=4)
+    stopped = new_trainer(short, dataset)
+    batches = stopped.batches(workers=0)
+    for _ in range(3):  # before the rate would fall
+        stopped.run_step(next(batches))
+    stopped.save()
+    (tmp_path / "first").rename(tmp_path / "moved")
+    longer = dataclasses.replace(config, output=str(tmp_path / "moved"), validate_every=4)
+    resumed = new_trainer(longer, dataset)
+    resumed.resume()
+    told = capsys.readouterr().out
+    for change in (f"output {tmp_path / 'first'} -> {tmp_path / 'moved'}", "steps 4 -> 6", "validate_every 100 -> 4"):
+        assert change in told
+    assert "going on from step 3 with" in told
+    train(resumed)
+    one, other = (torch.load(tmp_path / name / "resume.pt", weights_only=True) for name in ("run", "moved"))
+    for key, weights in one["model"].items():
+        assert torch.equal(weights, other["model"][key]), key
+
+
+def test_the_command_goes_on_in_another_folder_from_that_of_the_configuration(
+    config: TrainConfig, tmp_path: Path, run_file: Callable[[TrainConfig], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run_file(dataclasses.replace(config, steps=2, warmup_steps=1))
+    command = ["--config", str(path), "--device", "cpu", "--workers", "0"]
+    main(command)
+    before = (tmp_path / "run" / "resume.pt").read_bytes()
+    run_file(dataclasses.replace(config, steps=3, warmup_steps=1))
+    main([*command, "--output", str(tmp_path / "other"), "--resume"])
+    assert f"{tmp_path / 'run' / 'resume.pt'}: going on from step 2 with " in capsys.readouterr().out
+    assert (tmp_path / "run" / "resume.pt").read_bytes() == before
+    assert torch.load(tmp_path / "other" / "resume.pt", weights_only=True)["step"] == 3
+
+
+def test_fewer_steps_than_are_made_are_refused(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    trainer = new_trainer(config, dataset)
+    trainer.step = 5
+    trainer.save()
+    resumed = new_trainer(dataclasses.replace(config, steps=4), dataset)
+    with pytest.raises(ValueError, match=r"resume\.pt: 5 steps are made, more than steps 4: write 5 or more"):
+        resumed.resume()
+
+
 def test_an_earlier_run_is_not_written_over(config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path) -> None:
     train(new_trainer(config, dataset))
     before = (tmp_path / "run/resume.pt").read_bytes()

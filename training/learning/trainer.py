@@ -35,7 +35,7 @@ from training.learning.parameter_groups import parameter_groups
 from training.learning.precision import keep_depthwise_float32, precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
-from training.learning.train_config import TrainConfig
+from training.learning.train_config import MAY_CHANGE, TrainConfig
 from training.measuring.measure import evaluate
 
 
@@ -231,12 +231,28 @@ class Trainer:
         }
         save_run(self.resume_path, self.config, state)
 
-    def resume(self) -> None:
-        """Go on from the last file of `save`; raises what `load_run` raises."""
-        state = load_run(self.resume_path, self.config, self.device)
+    def resume(self, earlier: Path | None = None) -> None:
+        """Go on from the last file of `save`, and print what has changed since.
+
+        Args:
+            earlier: the file of a run in another folder, to go on from where there is none in this one.
+
+        Raises:
+            FileNotFoundError: as `load_run`.
+            ValueError: as `load_run`; another file of the base; or fewer steps than are made already.
+        """
+        path = self.resume_path if earlier is None or self.resume_path.is_file() else earlier
+        state, changes = load_run(path, self.config, self.device, may_change=MAY_CHANGE)
+        if self.config.steps < state["step"]:
+            raise ValueError(
+                f"{path}: {state['step']} steps are made, more than steps {self.config.steps}: write "
+                f"{state['step']} or more, or start anew without --resume"
+            )
+        if is_first() and changes:
+            print(f"{path}: going on from step {state['step']} with {', '.join(changes)}")
         if self.base and state["base_sha256"] != self.base.sha256:
             raise ValueError(
-                f"{self.resume_path}: began on {self.base.name} with SHA-256 {state['base_sha256'][:12]}, found "
+                f"{path}: began on {self.base.name} with SHA-256 {state['base_sha256'][:12]}, found "
                 f"{self.base.sha256[:12]}: put the same file back, or start anew without --resume"
             )
         load_trained_state(self.model, state["model"])
