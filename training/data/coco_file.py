@@ -130,7 +130,7 @@ def why_unusable(document: Mapping[str, Any], coco: COCO) -> str | None:
     return f"none of {reasons.total()} labels can be used ({told}): write a polygon or RLE into segmentation"
 
 
-def _to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
+def to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
     """Compressed RLE, as pycocotools wants it, of a mask without problems but polygons that are none."""
     if isinstance(segmentation, list):
         polygons = [part for part in segmentation if len(part) >= SHORTEST_POLYGON]
@@ -161,6 +161,6 @@ def _completed(annotation: dict[str, Any], size_hw: tuple[int, int]) -> dict[str
     if isinstance(whole["segmentation"], list):
         whole["segmentation"] = [part for part in whole["segmentation"] if len(part) >= SHORTEST_POLYGON]
     if "area" not in whole or "bbox" not in whole:
-        rle = _to_rle(whole["segmentation"], size_hw)
+        rle = to_rle(whole["segmentation"], size_hw)
         whole = {"area": float(coco_mask.area(rle)), "bbox": [float(x) for x in coco_mask.toBbox(rle)], **whole}
     return whole

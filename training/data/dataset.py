@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from spda_sam_core.picture_file import Picture, read_picture
-from training.data.coco_file import load_coco
+from training.data.coco_file import load_coco, to_rle
 from training.data.data_config import LabelData, SplitFiles, load_data_config, read_data, split_files
 from training.data.depth_cache import cached_file, read_cached
+from training.data.label_store import LabelStore
 from training.data.pictures import (
     MILLIMETRES,
     DepthImages,
@@ -52,6 +54,8 @@ class Sample:
 
 class CocoRgbdDataset:
     """The pictures of a COCO file, in the order of their ids; crowd annotations are left out of the masks.
+
+    Processes that get it by `spawn` share its labels, and get no `coco`, which would be a copy for each.
 
     Args:
         root: folder of the data set.
@@ -106,6 +110,10 @@ class CocoRgbdDataset:
         self.category_ids: tuple[int, ...] = tuple(int(c["id"]) for c in categories)
         self.image_ids: tuple[int, ...] = tuple(sorted(self.coco.imgs)[:limit])
         self._class_of = {category: i for i, category in enumerate(self.category_ids)}
+        self._labels = LabelStore((self.coco.imgs[i], self.coco.imgToAnns.get(i, [])) for i in self.image_ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "coco"}
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -132,8 +140,7 @@ class CocoRgbdDataset:
 
     def _record(self, index: int) -> dict[str, Any]:
         """The entry of picture `index` in the COCO file."""
-        record: dict[str, Any] = self.coco.imgs[self.image_ids[index]]
-        return record
+        return self._labels.record(index)
 
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of picture `index`, as the COCO file says."""
@@ -153,14 +160,15 @@ class CocoRgbdDataset:
 
     def annotations(self, index: int, *, crowd: bool = False) -> list[dict[str, Any]]:
         """What is labelled in picture `index`, in the order of `instances`; or its crowd regions."""
-        return [a for a in self.coco.imgToAnns[self.image_ids[index]] if bool(a["iscrowd"]) == crowd]
+        return [a for a in self._labels.annotations(index) if bool(a["iscrowd"]) == crowd]
 
     def instances(self, index: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Masks (N, H, W) and class ids (N,) of picture `index`."""
         annotations = self.annotations(index)
-        masks = np.zeros((len(annotations), *self.size_hw(index)), np.bool_)
+        size_hw = self.size_hw(index)
+        masks = np.zeros((len(annotations), *size_hw), np.bool_)
         for mask, annotation in zip(masks, annotations, strict=True):
-            mask[:] = self.coco.annToMask(annotation)
+            mask[:] = coco_mask.decode(to_rle(annotation["segmentation"], size_hw))
         return masks, np.array([self._class_of[a["category_id"]] for a in annotations], np.int64)
 
     def has_instances(self) -> bool:
