@@ -39,6 +39,7 @@ setup(
     install_requires=[
         "numpy>=1.21,<3",
         "opencv-python-headless>=4.5,<6",
+        "pillow>=9.0",  # class names outside ASCII
         "pydantic>=2.6,<3",
         "pyyaml>=5.4",
         "safetensors>=0.4,<1",

@@ -111,7 +111,7 @@ class MaskRcnnTrainer:
 
     def resume(self) -> None:
         """Go on from the last file of `save`; raises what `load_run` raises."""
-        state = load_run(self.resume_path, self.config, self.device)
+        state, _ = load_run(self.resume_path, self.config, self.device, may_change=())
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])

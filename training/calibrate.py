@@ -22,6 +22,7 @@ from training.measuring.fit_calibration import fit_calibration
 from training.measuring.lrp import lrp_by_class
 from training.measuring.matching import ANY_OVERLAP, Matches, match, together
 from training.measuring.predict import DepthMode, predict
+from training.one_line import errors_in_one_line
 
 EPILOG = """\
 A score of 0.8 should mean that eight of ten such masks are right (IoU 0.5 with a label of their class). What a network
@@ -103,8 +104,13 @@ def calibrate(model: SpdaSam, dataset: CocoRgbdDataset, modes: Sequence[DepthMod
         what `held_out` gives.
 
     Raises:
-        ValueError: as `predict`, or too little is found to fit anything.
+        ValueError: as `predict`, other classes than the model's, or too little is found to fit anything.
     """
+    if model.class_names != dataset.class_names:  # a class without labels or in another's place would spoil the fit
+        raise ValueError(
+            f"the model's classes {model.class_names} are not those of the data {dataset.class_names}: calibrate on "
+            "data with the same classes, in the same order"
+        )
     model.calibration = UNCALIBRATED
     detections = {mode: find_detections(model, dataset, mode) for mode in modes}
     calibration = fit(list(detections.values()))
@@ -140,10 +146,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
-    path = find_checkpoint(options.checkpoint)
-    model = SpdaSam.from_pretrained(path, device=options.device)
-    dataset = open_split(options.data, options.split, limit=options.limit)
-    entries = calibrate(model, dataset, options.depth)
+    with errors_in_one_line():
+        path = find_checkpoint(options.checkpoint)
+        model = SpdaSam.from_pretrained(path, device=options.device)
+        dataset = open_split(options.data, options.split, limit=options.limit)
+        entries = calibrate(model, dataset, options.depth)
     entries["calibrated_on"] |= {"data": str(options.data), "split": options.split}
     update_metadata(path, entries)
     print("on held-out halves      error  LaECE  mean score of true")

@@ -72,6 +72,11 @@ def check(data: Path, *, workers: int) -> dict[str, SplitReport]:
 
 def _compare(reports: dict[str, SplitReport], data: Path) -> None:
     """Add what training refuses about the two splits that it needs."""
+    for split in {"train", "val"} & set(reports):
+        report = reports[split]
+        if report.n_images and not report.n_instances:
+            text = f"{report.n_images} pictures without a single mask that training could learn from or be measured by"
+            report.problems.append(Problem("error", "no instance", f"{data}, {split}", text))
     if "val" not in reports:
         return
     val, train = reports["val"], reports.get("train", SplitReport())

@@ -17,15 +17,16 @@ from spda_sam_core.weights.files import write_whole
 from training.data.dataset import open_split
 from training.learning.run_files import current_commit
 from training.measuring.measure import measure_predicted
-from training.measuring.metrics_table import class_table, overall_table, score_table
+from training.measuring.metrics_table import class_notes, class_table, overall_table, score_table
 from training.measuring.predict import GPU_BATCH_SIZE, WORKERS, DepthMode, predict
+from training.one_line import errors_in_one_line
 
 EPILOG = """\
 what the tables say:
   AP, AP50, AP75     COCO's average precision of masks and boxes, in per cent; 50: at IoU 0.5 alone
-  small .. large     AP of instances below 32 x 32, up to 96 x 96, and larger
   AR1 .. AR100       average recall with the best 1, 10, 100 results of a picture and a class
-  agnostic           all classes as one: finding counts, naming does not
+  small .. large     of instances below 32 x 32, up to 96 x 96, and larger
+  agnostic           all classes as one: finding counts, naming does not; results are counted by picture
   oLRP               LRP error at the best score threshold, in per cent, lower is better; its parts are what is lost
                      by loose masks (localisation), false alarms (FP) and misses (FN)
   threshold          the score at which a class has that error: what to filter its instances by
@@ -35,6 +36,8 @@ what the tables say:
   doubles            share of what the network decoded that repeats a better candidate (mask IoU above 0.8)
 
 Results are what the node publishes: one class a mask, at most one mask an instance, from score 0 up.
+Classes of model and data are told by their names, in any order. A class that the model lacks counts as 0 AP; detections
+of a class that the data lack count in agnostic figures only; both are named.
 
 examples:
   what is depth worth?     --depth true, then --depth none
@@ -78,20 +81,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report", type=Path, help="folder for the report, metrics.json included")
     parser.add_argument("--json", type=Path, help="write the numbers alone to this file")
     options = parser.parse_args(arguments)
-    model = SpdaSam.from_pretrained(
-        options.checkpoint,
-        device=options.device,
-        depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
-    )
-    dataset = open_split(options.data, options.split, limit=options.limit)
-    predicted = predict(
-        model,
-        dataset,
-        options.depth,
-        depth_holes=options.depth_holes,
-        batch_size=options.batch_size,
-        workers=options.workers,
-    )
+    with errors_in_one_line():
+        dataset = open_split(options.data, options.split, limit=options.limit)
+        model = SpdaSam.from_pretrained(
+            options.checkpoint,
+            device=options.device,
+            depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
+        )
+        predicted = predict(
+            model,
+            dataset,
+            options.depth,
+            depth_holes=options.depth_holes,
+            batch_size=options.batch_size,
+            workers=options.workers,
+        )
     measured = measure_predicted(dataset, predicted)
     metrics = {
         **measured.metrics,
@@ -103,6 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
     }
     measured = measured._replace(metrics=metrics)
     print(overall_table(metrics), score_table(metrics), class_table(metrics), sep="\n\n")
+    for note in class_notes(metrics):
+        print(f"\n{note}")
     print(f"\n{metrics['n_images']} pictures, {metrics['images_per_second']:.2f} per second")
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
         # here, because it draws with matplotlib, which training does without
         from training.measuring.report import write_report
 
-        print(write_report(options.report, dataset, predicted.results, measured))
+        print(write_report(options.report, dataset, predicted.results, measured, predicted.classes.further))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from training.learning.distributed import first_decides, is_first, joined_proces
 from training.learning.run_files import enter_folder
 from training.learning.train_config import load_train_config
 from training.learning.trainer import Trainer
+from training.one_line import errors_in_one_line
 
 
 def train(trainer: Trainer, *, workers: int = 0, max_minutes: float | None = None) -> Path:
@@ -107,7 +108,11 @@ curves and pictures of predictions:
     parser.add_argument("--config", type=Path, required=True, help="YAML such as config/train/tiny.yaml")
     parser.add_argument("--data", help="YAML of one data set, in place of the configuration's")
     parser.add_argument("--output", help="folder of the run, in place of the configuration's")
-    parser.add_argument("--resume", action="store_true", help="go on from <output>/resume.pt")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from <output>/resume.pt; from that in the configuration's folder, where there is none in --output",
+    )
     parser.add_argument("--max-minutes", type=float, help="stop when this time has passed; --resume goes on")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:<n>"
@@ -119,16 +124,19 @@ curves and pictures of predictions:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
-    config = changed(load_train_config(options.config), given, str(options.config))
+    with errors_in_one_line():
+        planned = load_train_config(options.config)
+        config = changed(planned, given, str(options.config))
     with joined_processes(options.device) as device:
-        with one_after_another():
-            data = open_training_data(config)
-        trainer = Trainer(config, data.train, data.validation, device)
+        with errors_in_one_line():
+            with one_after_another():
+                data = open_training_data(config)
+            trainer = Trainer(config, data.train, data.validation, device)
+            if options.resume:
+                trainer.resume(Path(planned.output) / trainer.resume_path.name)
         if is_first():
             count = count_weights(trainer.model)
             print(f"{config.model}: {count.trained / 1e6:.2f} of {count.total / 1e6:.2f} million weights are trained")
-        if options.resume:
-            trainer.resume()
         checkpoint = train(trainer, workers=options.workers, max_minutes=options.max_minutes)
         if is_first():
             print(checkpoint)

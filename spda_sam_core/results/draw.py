@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from spda_sam_core.depth.normalisation import NormalisedDepth
 from spda_sam_core.results.instances import Instances
+from spda_sam_core.results.text import text_size, with_question_marks, writable, write_text
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _PALETTE = (
     (255, 205, 40), (170, 110, 255), (225, 75, 25), (255, 70, 170), (60, 190, 75), (0, 225, 225),
     (245, 245, 245), (255, 160, 130), (190, 240, 70), (90, 130, 200), (235, 140, 0), (150, 90, 60),
@@ -29,6 +29,8 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
 
 def draw_instances(rgb: NDArray[np.uint8], instances: Instances) -> NDArray[np.uint8]:
     """Tint each mask in the colour of its class, draw its contour, and write class and score beside it.
+
+    A class whose name no font can write is shown by its id, as "class 3".
 
     Args:
         rgb: (H, W, 3) uint8; left as it is.
@@ -54,7 +56,8 @@ def draw_instances(rgb: NDArray[np.uint8], instances: Instances) -> NDArray[np.u
         contours, _ = cv2.findContours(visible, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(picture, contours, -1, colours[k - 1], thick)
     for k in range(len(instances), 0, -1):
-        text = f"{instances.class_names[int(instances.class_ids[k - 1])]} {instances.scores[k - 1]:.2f}"
+        class_id = int(instances.class_ids[k - 1])
+        text = f"{writable(instances.class_names[class_id], f'class {class_id}')} {instances.scores[k - 1]:.2f}"
         x, y = instances.boxes_xyxy[k - 1, :2].astype(int).tolist()
         _write(picture, text, (x, y), colours[k - 1])
     return picture
@@ -106,7 +109,7 @@ def contact_sheet(
         y, x = _GAP_PX + (i // columns) * step_y, _GAP_PX + (i % columns) * step_x
         if titles is not None:
             bar = sheet[y : y + head, x : x + width]  # a slice, so that a long title ends at its picture
-            cv2.putText(bar, titles[i], (2, head - 8), _FONT, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
+            write_text(bar, with_question_marks(titles[i]), (2, head - 8), 0.5, (235, 235, 235))
         fitted = _fit(image, height, width)
         sheet[y + head : y + head + fitted.shape[0], x : x + fitted.shape[1]] = fitted
     return sheet
@@ -125,10 +128,10 @@ def _fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]
 
 def _write(picture: NDArray[np.uint8], text: str, corner_xy: tuple[int, int], colour: tuple[int, int, int]) -> None:
     """Write on a dark plate whose top left lies at `corner_xy`, moved to stay inside the picture."""
-    bright = tuple((channel + 255) // 2 for channel in colour)
+    red, green, blue = ((channel + 255) // 2 for channel in colour)
     scale = max(0.35, min(picture.shape[:2]) / 1100)
-    (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
+    width, height, below = text_size(text, scale)
     x = max(0, min(corner_xy[0], picture.shape[1] - width - 4))
     y = max(0, min(corner_xy[1], picture.shape[0] - height - below - 4))
     cv2.rectangle(picture, (x, y), (x + width + 3, y + height + below + 3), (16, 16, 16), -1)
-    cv2.putText(picture, text, (x + 2, y + height + 2), _FONT, scale, bright, 1, cv2.LINE_AA)
+    write_text(picture, text, (x + 2, y + height + 2), scale, (red, green, blue))

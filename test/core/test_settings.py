@@ -38,7 +38,17 @@ def test_lists_become_tuples_mappings_settings_and_text_a_path() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("6e-4", 6e-4), ("2E3", 2000.0), ("-1e+2", -100.0), ("1.5e3", 1500.0), ("3", 3.0), (".5", 0.5), ("null", None)],
+    [
+        ("6e-4", 6e-4),
+        ("2E3", 2000.0),
+        ("-1e+2", -100.0),
+        ("1.5e3", 1500.0),
+        ("3", 3.0),
+        (".5", 0.5),
+        (".5e3", 500.0),
+        ("6.e-4", 6e-4),
+        ("null", None),
+    ],
 )
 def test_numbers_are_read_as_they_are_meant(tmp_path: Path, text: str, value: float | None) -> None:
     (tmp_path / "a.yaml").write_text(f"root: a\ngain: {text}\n")

@@ -44,6 +44,7 @@ def write_set(
     *,
     size_hw: tuple[int, int] = SIZE,
     labels: dict[str, Any] | bytes | None = None,
+    of_splits: dict[str, Any] | None = None,
     **entries: Any,
 ) -> Path:
     """Write a data set and return its YAML.
@@ -53,6 +54,7 @@ def write_set(
         splits: files by name, for each split.
         size_hw: what the COCO files say of every picture.
         labels: the COCO file of every split, in place of `document`.
+        of_splits: further entries of each split in the YAML.
         entries: of the YAML.
     """
     for split, files in splits.items():
@@ -62,7 +64,7 @@ def write_set(
         own = document(list(files), size_hw=size_hw) if labels is None else labels
         content = own if isinstance(own, bytes) else json.dumps(own).encode()
         (folder / f"{split}.json").write_bytes(content)
-    listed = {split: {"annotations": f"{split}.json", "images": split} for split in splits}
+    listed = {split: {"annotations": f"{split}.json", "images": split, **(of_splits or {})} for split in splits}
     path = folder / "data.yaml"
     path.write_text(yaml.safe_dump({"format": "coco", "root": str(folder), "splits": listed, **entries}))
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,53 @@ def test_resuming_needs_a_checkpoint_of_the_same_configuration(config: TrainConf
         new_trainer(dataclasses.replace(config, learning_rate=0.1), dataset).resume()
 
 
+def test_a_run_goes_on_with_more_steps_in_another_folder_as_if_it_had_been_planned_so(
+    config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(new_trainer(config, dataset))
+    short = dataclasses.replace(config, output=str(tmp_path / "first"), steps=4)
+    stopped = new_trainer(short, dataset)
+    batches = stopped.batches(workers=0)
+    for _ in range(3):  # before the rate would fall
+        stopped.run_step(next(batches))
+    stopped.save()
+    (tmp_path / "first").rename(tmp_path / "moved")
+    longer = dataclasses.replace(config, output=str(tmp_path / "moved"), validate_every=4)
+    resumed = new_trainer(longer, dataset)
+    resumed.resume()
+    told = capsys.readouterr().out
+    for change in (f"output {tmp_path / 'first'} -> {tmp_path / 'moved'}", "steps 4 -> 6", "validate_every 100 -> 4"):
+        assert change in told
+    assert "going on from step 3 with" in told
+    train(resumed)
+    one, other = (torch.load(tmp_path / name / "resume.pt", weights_only=True) for name in ("run", "moved"))
+    for key, weights in one["model"].items():
+        assert torch.equal(weights, other["model"][key]), key
+
+
+def test_the_command_goes_on_in_another_folder_from_that_of_the_configuration(
+    config: TrainConfig, tmp_path: Path, run_file: Callable[[TrainConfig], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run_file(dataclasses.replace(config, steps=2, warmup_steps=1))
+    command = ["--config", str(path), "--device", "cpu", "--workers", "0"]
+    main(command)
+    before = (tmp_path / "run" / "resume.pt").read_bytes()
+    run_file(dataclasses.replace(config, steps=3, warmup_steps=1))
+    main([*command, "--output", str(tmp_path / "other"), "--resume"])
+    assert f"{tmp_path / 'run' / 'resume.pt'}: going on from step 2 with " in capsys.readouterr().out
+    assert (tmp_path / "run" / "resume.pt").read_bytes() == before
+    assert torch.load(tmp_path / "other" / "resume.pt", weights_only=True)["step"] == 3
+
+
+def test_fewer_steps_than_are_made_are_refused(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
+    trainer = new_trainer(config, dataset)
+    trainer.step = 5
+    trainer.save()
+    resumed = new_trainer(dataclasses.replace(config, steps=4), dataset)
+    with pytest.raises(ValueError, match=r"resume\.pt: 5 steps are made, more than steps 4: write 5 or more"):
+        resumed.resume()
+
+
 def test_an_earlier_run_is_not_written_over(config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path) -> None:
     train(new_trainer(config, dataset))
     before = (tmp_path / "run/resume.pt").read_bytes()
@@ -242,6 +290,43 @@ def test_depth_of_some_validation_pictures_only_is_refused_before_training(
         ValueError, match=r"5 of 6 pictures to validate on have depth: estimate the rest with python -m"
     ):
         new_trainer(config, dataset)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": "fast"}, r"error: .*run\.yaml: learning_rate: 'fast' is no number"),
+        ({"data": "nowhere.yaml"}, r"error: nowhere\.yaml: no such data set: see config/ for examples"),
+    ],
+)
+def test_the_command_says_in_one_line_what_it_cannot_use(
+    config: TrainConfig, tmp_path: Path, run_file: Callable[[TrainConfig], Path], change: dict[str, str], message: str
+) -> None:
+    path = run_file(config)
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
+    with pytest.raises(SystemExit, match=message) as caught:
+        main(["--config", str(path), "--device", "cpu"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("kind", ["nothing", "crowds only", "masks without a pixel"])
+def test_training_on_nothing_is_refused(
+    config: TrainConfig, dataset: CocoRgbdDataset, tmp_path: Path, split: str, kind: str
+) -> None:
+    document = json.loads((dataset.root / "annotations.json").read_text())
+    if kind == "nothing":
+        document["annotations"] = []
+    for annotation in document["annotations"]:
+        if kind == "crowds only":
+            annotation["iscrowd"] = 1
+        else:
+            annotation["segmentation"] = [[5, 5, 5, 5, 5, 5]]
+    (tmp_path / "empty.json").write_text(json.dumps(document))
+    empty = CocoRgbdDataset(dataset.root, tmp_path / "empty.json")
+    train_set, validation = (empty, dataset) if split == "train" else (dataset, empty)
+    with pytest.raises(ValueError, match=f"not one of 6 pictures of '{split}' has a mask to learn from"):
+        Trainer(config, train_set, validation, torch.device("cpu"))
 
 
 def test_the_model_gets_the_classes_of_the_data(config: TrainConfig, dataset: CocoRgbdDataset) -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from spda_sam_core.depth.normalisation import NormalisedDepth, normalise_depth, normalise_inverse_depth
 from spda_sam_core.picture_file import bits_of
-from training.data.coco_file import index, read_document
+from training.data.coco_file import index, read_document, why_unusable
 from training.data.coco_problems import Problem, find_problems, without_errors
 from training.data.data_config import SplitFiles
 from training.data.dataset import CocoRgbdDataset, dataset_of
@@ -90,7 +90,15 @@ def check_split(files: SplitFiles, *, workers: int, title: str) -> SplitReport:
         return report
     report.problems += find_problems(document, files.annotations)
     sound = without_errors(document, files.annotations)
-    dataset = dataset_of(files, index(sound, merge_classes=files.merge_classes, only=files.only))
+    try:
+        coco = index(sound, merge_classes=files.merge_classes, listed=files.listed)
+    except ValueError as error:
+        report.problems.append(Problem("error", "unclear split", str(files.annotations), str(error)))
+        return report
+    dataset = dataset_of(files, coco)
+    why = why_unusable(sound, coco)
+    if why is not None:
+        report.problems.append(Problem("error", "no usable label", str(files.annotations), why))
     if not len(dataset):
         text = f"none of {len(document['images'])} pictures is usable and listed for this split"
         report.problems.append(Problem("error", "no pictures", str(files.annotations), text))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from spda_sam_core.text_file import read_text
+from training.data.coco_numbers import mend_numbers
 from training.data.coco_problems import SHORTEST_POLYGON, find_problems, has_mask
+from training.data.split_list import SplitList
 
 
-def load_coco(path: Path, *, merge_classes: str | None = None, only: Collection[str] | None = None) -> COCO:
+def load_coco(path: Path, *, merge_classes: str | None = None, listed: SplitList | None = None) -> COCO:
     """Read a COCO instance file for training and evaluation.
 
     Annotations without a mask and of unknown pictures are left out; missing `area`, `bbox` and `iscrowd` are filled in.
@@ -26,23 +30,26 @@ def load_coco(path: Path, *, merge_classes: str | None = None, only: Collection[
     Args:
         path: the JSON file.
         merge_classes: name of the one class that all classes become; None leaves them.
-        only: file names of the pictures to keep, or their names without ending; None keeps all.
+        listed: which pictures to keep; None keeps all.
 
     Returns:
         The pycocotools index.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no COCO instance file, or `find_problems` finds an error.
+        ValueError: it is no COCO instance file, `find_problems` finds an error, or it has labels and none with a mask.
     """
     document = read_document(path)
     errors = [problem for problem in find_problems(document, path) if problem.level == "error"]
     if errors:
         more = f" ({len(errors) - 1} more: python training/check.py names them)" if len(errors) > 1 else ""
         raise ValueError(f"{errors[0].where}: {errors[0].kind}: {errors[0].text}{more}")
-    coco = index(document, merge_classes=merge_classes, only=only)
+    coco = index(document, merge_classes=merge_classes, listed=listed)
     if not coco.imgs:
         raise ValueError(f"{path}: none of its {len(document['images'])} pictures is listed for this split")
+    why = why_unusable(document, coco)
+    if why is not None:
+        raise ValueError(f"{path}: {why}")
     return coco
 
 
@@ -55,8 +62,9 @@ def read_document(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such COCO file: write it or correct the path")
+    text = read_text(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: malformed JSON ({error}): write or copy it again") from error
     lists = {key: document.get(key) if isinstance(document, dict) else None for key in ("images", "categories")}
@@ -67,50 +75,62 @@ def read_document(path: Path) -> dict[str, Any]:
         )
     if not isinstance(document.setdefault("annotations", []), list):
         raise ValueError(f"{path}: annotations are no list: a COCO instance file needs one")
+    mend_numbers(document)
     return document
 
 
-def index(
-    document: Mapping[str, Any], *, merge_classes: str | None = None, only: Collection[str] | None = None
-) -> COCO:
+def index(document: Mapping[str, Any], *, merge_classes: str | None = None, listed: SplitList | None = None) -> COCO:
     """The pycocotools index of a document without errors; see `load_coco`, which is for files.
 
     Returns:
         The index; `id_in_file` is the number that an annotation has in the file.
     """
-    images = select(document["images"], only)
+    images = document["images"] if listed is None else listed.select(document["images"])
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
     categories = document["categories"]
     if merge_classes is not None:
         categories = [{"id": 1, "name": merge_classes}]
     annotations = []
     for annotation in document["annotations"]:
-        if _is_of(annotation, sizes) and has_mask(annotation):
+        if annotation["image_id"] in sizes and has_mask(annotation):
             whole = _completed(annotation, sizes[annotation["image_id"]])
             category = annotation["category_id"] if merge_classes is None else 1
             own = {"id": len(annotations) + 1, "id_in_file": annotation["id"], "category_id": category}
             annotations.append({**whole, **own})
     coco = COCO()
-    coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
+    # pycocotools 2.0.9 and 2.0.10 read "info" of every file
+    coco.dataset = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco.createIndex()
     return coco
 
 
-def _is_of(annotation: Mapping[str, Any], images: Collection[int]) -> bool:
-    image_id = annotation.get("image_id")
-    return isinstance(image_id, int) and image_id in images
+def why_unusable(document: Mapping[str, Any], coco: COCO) -> str | None:
+    """Why none of the labels of a document can be used, of which there are some; None where one can, or there is none.
+
+    Args:
+        document: without errors.
+        coco: the index of it, of all its pictures or of some.
+    """
+    if coco.anns:
+        return None
+    known = {image["id"] for image in document["images"]}
+    reasons = Counter(
+        "of a picture that the file does not have"
+        if annotation["image_id"] not in known
+        else "with a box, but no mask"
+        if "bbox" in annotation
+        else "without a mask"
+        for annotation in document["annotations"]
+        if annotation["image_id"] in coco.imgs or annotation["image_id"] not in known
+    )
+    if not reasons:
+        return None
+    told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return f"none of {reasons.total()} labels can be used ({told}): write a polygon or RLE into segmentation"
 
 
-def select(images: list[dict[str, Any]], only: Collection[str] | None) -> list[dict[str, Any]]:
-    """The pictures whose file name, with or without folder and ending, is in `only`; all of them for None."""
-    if only is None:
-        return images
-    names = [(image, Path(image["file_name"])) for image in images]
-    return [image for image, path in names if not {str(path), path.name, path.stem}.isdisjoint(only)]
-
-
-def _to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
+def to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
     """Compressed RLE, as pycocotools wants it, of a mask without problems but polygons that are none."""
     if isinstance(segmentation, list):
         polygons = [part for part in segmentation if len(part) >= SHORTEST_POLYGON]
@@ -141,6 +161,6 @@ def _completed(annotation: dict[str, Any], size_hw: tuple[int, int]) -> dict[str
     if isinstance(whole["segmentation"], list):
         whole["segmentation"] = [part for part in whole["segmentation"] if len(part) >= SHORTEST_POLYGON]
     if "area" not in whole or "bbox" not in whole:
-        rle = _to_rle(whole["segmentation"], size_hw)
+        rle = to_rle(whole["segmentation"], size_hw)
         whole = {"area": float(coco_mask.area(rle)), "bbox": [float(x) for x in coco_mask.toBbox(rle)], **whole}
     return whole

@@ -51,7 +51,7 @@ def find_problems(document: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     for category in document["categories"]:
         number, name = (category.get(key) if isinstance(category, dict) else None for key in ("id", "name"))
         where = f"{path}, category {number}"
-        if not isinstance(number, int) or not isinstance(name, str) or not name:
+        if type(number) is not int or not isinstance(name, str) or not name:
             yield Problem("error", "malformed category", where, f"{category}: give an integer id and a name")
             continue
         if number in names or name in names.values():
@@ -61,18 +61,25 @@ def find_problems(document: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     for annotation in document["annotations"]:
         number = annotation.get("id") if isinstance(annotation, dict) else None
         where = f"{path}, annotation {number}"
-        if not isinstance(number, int):
+        if type(number) is not int:
             yield Problem("error", "malformed annotation", where, f"{str(annotation)[:80]}: give an integer id")
             continue
         if number in seen:
             yield Problem("warning", "duplicate annotation id", where, "used before: both are kept and numbered anew")
         seen.add(number)
         category = annotation.get("category_id")
-        if not isinstance(category, int) or category not in names:
-            text = f"category_id {category} is none of {sorted(names)}: add it to categories"
+        if type(category) is not int or category not in names:
+            text = f"category_id {category!r} is none of {sorted(names)}: add it to categories"
             yield Problem("error", "unknown category", where, text)
         image_id = annotation.get("image_id")
-        size_hw = sizes.get(image_id) if isinstance(image_id, int) else None
+        if type(image_id) is not int:
+            text = f"image_id {image_id!r} is no integer: give the id of a picture"
+            yield Problem("error", "malformed annotation", where, text)
+            continue
+        if type(annotation.get("iscrowd", 0)) is not int:
+            text = f"iscrowd {annotation['iscrowd']!r}: give 0, or 1 for a group"
+            yield Problem("error", "malformed annotation", where, text)
+        size_hw = sizes.get(image_id)
         if size_hw is None:
             text = f"image_id {image_id} is no picture of this file: left out"
             yield Problem("warning", "unknown picture", where, text)
@@ -87,7 +94,7 @@ def image_problems(image: Any, sizes: dict[int, tuple[int, int]], path: Path) ->
     keys = ("id", "height", "width", "file_name")
     number, height, width, name = (image.get(key) if isinstance(image, dict) else None for key in keys)
     where = f"{path}, picture {number}"
-    if not all(isinstance(value, int) for value in (number, height, width)) or not isinstance(name, str):
+    if not all(type(value) is int for value in (number, height, width)) or not isinstance(name, str):
         text = f"{str(image)[:80]}: give an integer id, height and width, and a file_name"
         yield Problem("error", "malformed picture", where, text)
         return
@@ -137,7 +144,7 @@ def _is_polygon(part: Any) -> bool:
 
 def _rle_problems(shape: Mapping[str, Any], size_hw: tuple[int, int], where: str) -> Iterator[Problem]:
     size, counts = shape.get("size"), shape.get("counts")
-    whole = isinstance(size, list) and all(isinstance(side, int) for side in size)
+    whole = isinstance(size, list) and all(type(side) is int for side in size)
     if not whole or not isinstance(counts, (str, list)):
         yield Problem("error", "malformed mask", where, "an RLE needs size [height, width] and counts")
     elif tuple(size) != size_hw:
@@ -192,15 +199,17 @@ def without_errors(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     categories: dict[int, dict[str, Any]] = {}
     for category in document["categories"]:
         number, name = (category.get(key) if isinstance(category, dict) else None for key in ("id", "name"))
-        if isinstance(number, int) and isinstance(name, str) and name:
+        if type(number) is int and isinstance(name, str) and name:
             categories.setdefault(number, category)
     annotations = [
         annotation
         for annotation in document["annotations"]
         if isinstance(annotation, dict)
-        and all(isinstance(annotation.get(key), int) for key in ("id", "image_id", "category_id"))
-        and annotation["image_id"] in images
+        and all(type(annotation.get(key)) is int for key in ("id", "image_id", "category_id", "iscrowd"))
         and annotation["category_id"] in categories
-        and not any(p.level == "error" for p in mask_problems(annotation, sizes[annotation["image_id"]], ""))
+        and (
+            annotation["image_id"] not in images
+            or not any(p.level == "error" for p in mask_problems(annotation, sizes[annotation["image_id"]], ""))
+        )
     ]
     return {"images": list(images.values()), "categories": list(categories.values()), "annotations": annotations}

@@ -5,7 +5,6 @@ One file per data set lies in `config/data/`; docs/datasets.md says where each c
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Literal, get_args
 from spda_sam_core.settings import read_yaml, settings, settings_from
 from training.data.depth_cache import cache_folder
 from training.data.pictures import MILLIMETRES, DepthImages, inside
+from training.data.split_list import SplitList, read_split_list
 
 DataFormat = Literal["rendered", "coco", "cityscapes", "kitti"]
 
@@ -149,7 +149,7 @@ class SplitFiles:
         bits: see `CocoData`.
         cache: folder of estimates for pictures without a depth image, or None.
         merge_classes: see `CocoData`.
-        only: file names that belong to the split; None: all of the COCO file.
+        listed: which pictures of the COCO file belong to the split; None: all of them.
     """
 
     root: Path
@@ -160,7 +160,7 @@ class SplitFiles:
     bits: int | None = None
     cache: Path | None = None
     merge_classes: str | None = None
-    only: frozenset[str] | None = None
+    listed: SplitList | None = None
 
 
 def read_data(path: Path) -> tuple[DataFormat, dict[str, Any]]:
@@ -250,14 +250,7 @@ def split_files(path: Path, split: str) -> SplitFiles:
         bits=config.bits,
         cache=cache,
         merge_classes=config.merge_classes,
-        only=None if chosen.listed_in is None else _listed(inside(root, chosen.listed_in), str(chosen.listed_as)),
+        listed=None
+        if chosen.listed_in is None
+        else read_split_list(inside(root, chosen.listed_in), str(chosen.listed_as)),
     )
-
-
-def _listed(path: Path, label: str) -> frozenset[str]:
-    """All other fields of the rows of a CSV file that have the field `label`: a file name is one of them."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such list of pictures: copy it here or correct listed_in")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [[field.strip() for field in row] for row in csv.reader(file)]
-    return frozenset(field for row in rows if label in row for field in row if field != label)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from spda_sam_core.picture_file import Picture, read_picture
-from training.data.coco_file import load_coco
+from training.data.coco_file import load_coco, to_rle
 from training.data.data_config import LabelData, SplitFiles, load_data_config, read_data, split_files
 from training.data.depth_cache import cached_file, read_cached
+from training.data.label_store import LabelStore
 from training.data.pictures import (
     MILLIMETRES,
     DepthImages,
@@ -25,6 +27,7 @@ from training.data.pictures import (
     read_depth_m,
     read_relative_inverse_depth,
 )
+from training.data.split_list import SplitList
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Sample:
 class CocoRgbdDataset:
     """The pictures of a COCO file, in the order of their ids; crowd annotations are left out of the masks.
 
+    Processes that get it by `spawn` share its labels, and get no `coco`, which would be a copy for each.
+
     Args:
         root: folder of the data set.
         annotations: the COCO file, or what `training.data.coco_file.index` made of one.
@@ -64,7 +69,7 @@ class CocoRgbdDataset:
         bits: see `training.data.data_config.CocoData`.
         cache: folder of cached estimates, for pictures without a depth image.
         merge_classes: name of the one class that all classes become.
-        only: file names of the pictures to take; None: all.
+        listed: which pictures to take; None: all.
         limit: only the first pictures.
 
     Attributes:
@@ -89,7 +94,7 @@ class CocoRgbdDataset:
         bits: int | None = None,
         cache: Path | None = None,
         merge_classes: str | None = None,
-        only: Collection[str] | None = None,
+        listed: SplitList | None = None,
         limit: int | None = None,
     ) -> None:
         if limit is not None and limit < 1:
@@ -101,12 +106,17 @@ class CocoRgbdDataset:
         self.bits = bits
         self.cache = cache
         indexed = isinstance(annotations, COCO)
-        self.coco = annotations if indexed else load_coco(Path(annotations), merge_classes=merge_classes, only=only)
+        self.coco = annotations if indexed else load_coco(Path(annotations), merge_classes=merge_classes, listed=listed)
         categories = sorted(self.coco.dataset["categories"], key=lambda c: c["id"])
         self.class_names: tuple[str, ...] = tuple(str(c["name"]) for c in categories)
         self.category_ids: tuple[int, ...] = tuple(int(c["id"]) for c in categories)
         self.image_ids: tuple[int, ...] = tuple(sorted(self.coco.imgs)[:limit])
         self._class_of = {category: i for i, category in enumerate(self.category_ids)}
+        self._at = tuple(range(len(self.image_ids)))
+        self._labels = LabelStore((self.coco.imgs[i], self.coco.imgToAnns.get(i, [])) for i in self.image_ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "coco"}
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -133,13 +143,14 @@ class CocoRgbdDataset:
 
     def _record(self, index: int) -> dict[str, Any]:
         """The entry of picture `index` in the COCO file."""
-        record: dict[str, Any] = self.coco.imgs[self.image_ids[index]]
-        return record
+        return self._labels.record(self._at[index])
 
     def part(self, indices: Sequence[int]) -> CocoRgbdDataset:
         """The same data set with these pictures alone, in this order."""
         chosen = copy.copy(self)
+        chosen.coco = self.coco  # which other processes do without
         chosen.image_ids = tuple(self.image_ids[index] for index in indices)
+        chosen._at = tuple(self._at[index] for index in indices)
         return chosen
 
     def file_name(self, index: int) -> str:
@@ -164,15 +175,20 @@ class CocoRgbdDataset:
 
     def annotations(self, index: int, *, crowd: bool = False) -> list[dict[str, Any]]:
         """What is labelled in picture `index`, in the order of `instances`; or its crowd regions."""
-        return [a for a in self.coco.imgToAnns[self.image_ids[index]] if bool(a["iscrowd"]) == crowd]
+        return [a for a in self._labels.annotations(self._at[index]) if bool(a["iscrowd"]) == crowd]
 
     def instances(self, index: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Masks (N, H, W) and class ids (N,) of picture `index`."""
         annotations = self.annotations(index)
-        masks = np.zeros((len(annotations), *self.size_hw(index)), np.bool_)
+        size_hw = self.size_hw(index)
+        masks = np.zeros((len(annotations), *size_hw), np.bool_)
         for mask, annotation in zip(masks, annotations, strict=True):
-            mask[:] = self.coco.annToMask(annotation)
+            mask[:] = coco_mask.decode(to_rle(annotation["segmentation"], size_hw))
         return masks, np.array([self._class_of[a["category_id"]] for a in annotations], np.int64)
+
+    def has_instances(self) -> bool:
+        """Whether anything is labelled in any picture; reads labels up to the first."""
+        return any(self.instances(index)[0].any() for index in range(len(self)))
 
     def depth_file(self, index: int) -> Path | None:
         """The depth image of picture `index`, None where there is none."""
@@ -249,7 +265,7 @@ def dataset_of(files: SplitFiles, annotations: Path | COCO, *, limit: int | None
         bits=files.bits,
         cache=files.cache,
         merge_classes=files.merge_classes,
-        only=files.only,
+        listed=files.listed,
         limit=limit,
     )
 

@@ -90,6 +90,7 @@ def in_vocabulary(pictures: CocoRgbdDataset, vocabulary: Vocabulary, class_names
         images=pictures.images.relative_to(pictures.root),
         depth=None if pictures.depth is None else pictures.depth.relative_to(pictures.root),
         depth_images=pictures.depth_images,
+        bits=pictures.bits,
         cache=pictures.cache,
     )
 

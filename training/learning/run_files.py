@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,27 +44,42 @@ def save_run(path: Path, config: Any, state: dict[str, Any]) -> None:
         torch.save({**state, "config": json.dumps(dataclasses.asdict(config))}, temporary)
 
 
-def load_run(path: Path, config: Any, device: torch.device) -> dict[str, Any]:
-    """Read what `save_run` wrote for the same configuration.
+def load_run(
+    path: Path, config: Any, device: torch.device, *, may_change: Collection[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Read what `save_run` wrote for the same configuration, but for some fields.
 
     A field that the configuration did not have when the file was written counts as its default.
 
+    Args:
+        path: the file.
+        config: the run's dataclass as it is now.
+        device: where tensors shall be.
+        may_change: names of the fields that may differ.
+
+    Returns:
+        The state, and the fields that differ, as "steps 100 -> 200".
+
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it was made with another configuration.
+        ValueError: it was made with a configuration that differs in other fields.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: nothing to resume: start without --resume")
+        raise FileNotFoundError(
+            f"{path}: nothing to resume: start without --resume, or bring the folder of the earlier run here"
+        )
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     now = json.loads(json.dumps(dataclasses.asdict(config)))
     defaults = {f.name: f.default for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
     then = {**defaults, **json.loads(state["config"])}
-    changed = [f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
-    if changed:
+    changed = {key: f"{key} {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]}
+    refused = [text for key, text in changed.items() if key not in may_change]
+    if refused:
         raise ValueError(
-            f"{path}: configuration changed ({', '.join(changed)}): undo that, or start anew without --resume"
+            f"{path}: configuration changed ({', '.join(refused)}): undo that, or start anew without --resume; "
+            f"only {', '.join(sorted(may_change))} may change"
         )
-    return state
+    return state, list(changed.values())
 
 
 def current_commit() -> str:

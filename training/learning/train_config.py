@@ -22,6 +22,9 @@ from training.learning.schedule import check_schedule
 ANY_CLASS = ("any",)
 """Stands for the classes of the data where a model is examined before the data are opened."""
 
+MAY_CHANGE = frozenset({"steps", "output", "validate_every"})
+"""What a resumed run may have other than the run that it goes on with: no step made so far would have been another."""
+
 
 @settings
 class TrainConfig:

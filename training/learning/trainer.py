@@ -36,8 +36,8 @@ from training.learning.parameter_groups import build_adamw, parameter_groups, se
 from training.learning.precision import keep_depthwise_float32, precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
-from training.learning.train_config import TrainConfig
-from training.learning.validation import check_validation, validate
+from training.learning.train_config import MAY_CHANGE, TrainConfig
+from training.learning.validation import check_training, check_validation, validate
 
 
 class Trainer:
@@ -53,7 +53,8 @@ class Trainer:
         device: where to compute.
 
     Raises:
-        ValueError: classes or depth that training or validation cannot use, or a batch that the processes cannot share.
+        ValueError: classes, labels or depth that training or validation cannot use, or a batch that the processes
+            cannot share.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Trainer:
         self.mixture = mixture_of(train, config.seed)
         self.validation = validation if isinstance(validation, Mapping) else {"val": validation}
         class_names = self.mixture.class_names
+        check_training(self.mixture)
         check_validation(self.validation, class_names)
         self.share = share_of_batch(config.batch_size, config.accumulate)
         model_config = load_model_config(config.model, class_names=class_names)
@@ -222,12 +224,28 @@ class Trainer:
         }
         save_run(self.resume_path, self.config, state)
 
-    def resume(self) -> None:
-        """Go on from the last file of `save`; raises what `load_run` raises."""
-        state = load_run(self.resume_path, self.config, self.device)
+    def resume(self, earlier: Path | None = None) -> None:
+        """Go on from the last file of `save`, and print what has changed since.
+
+        Args:
+            earlier: the file of a run in another folder, to go on from where there is none in this one.
+
+        Raises:
+            FileNotFoundError: as `load_run`.
+            ValueError: as `load_run`; another file of the base; or fewer steps than are made already.
+        """
+        path = self.resume_path if earlier is None or self.resume_path.is_file() else earlier
+        state, changes = load_run(path, self.config, self.device, may_change=MAY_CHANGE)
+        if self.config.steps < state["step"]:
+            raise ValueError(
+                f"{path}: {state['step']} steps are made, more than steps {self.config.steps}: write "
+                f"{state['step']} or more, or start anew without --resume"
+            )
+        if is_first() and changes:
+            print(f"{path}: going on from step {state['step']} with {', '.join(changes)}")
         if self.base and state["base_sha256"] != self.base.sha256:
             raise ValueError(
-                f"{self.resume_path}: began on {self.base.name} with SHA-256 {state['base_sha256'][:12]}, found "
+                f"{path}: began on {self.base.name} with SHA-256 {state['base_sha256'][:12]}, found "
                 f"{self.base.sha256[:12]}: put the same file back, or start anew without --resume"
             )
         load_trained_state(self.model, state["model"])

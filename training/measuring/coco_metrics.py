@@ -16,6 +16,8 @@ FREE_CLASS = "object"
 """The one class of the rendered world that is not of LIACI."""
 DRAWN_SCORE = 0.3
 """The node's default: what scores less is neither drawn nor counted in the quality of a picture."""
+SIZES = ("small", "medium", "large")
+"""COCO's: below 32 x 32 pixels, up to 96 x 96, and larger."""
 RESULT_LIMITS = (1, 10, 100)
 """So many results of a picture and a class count: all of these for average recall, the last for precision."""
 MAX_RESULTS = RESULT_LIMITS[-1]
@@ -27,7 +29,7 @@ class CocoRuns(NamedTuple):
     Attributes:
         mask: masks, class by class.
         box: boxes, class by class.
-        mask_agnostic: masks, all classes as one; of all sizes only.
+        mask_agnostic: masks, all classes as one, those of results that the labels do not have included.
         box_agnostic: boxes, likewise.
     """
 
@@ -47,11 +49,12 @@ def coco_metrics(coco: COCO, results: Sequence[dict[str, Any]], image_ids: Seque
 
     Returns:
         n_images; for mask and box: `mask_ap` (mean over IoU 0.5 to 0.95), `mask_ap50`, `mask_ap75`,
-        `mask_ap_small`, `mask_ap_medium`, `mask_ap_large`, `mask_ap_agnostic` and `mask_ap_agnostic50` (all
-        classes as one), average recall with the best 1, 10 and 100 results of a picture and a class `mask_ar1`,
-        `mask_ar10`, `mask_ar100` and with the best 100 of a picture `mask_ar100_agnostic`; `box_ap` and so on;
-        `mask_ap_liaci` (mean over the classes but `object`); and `per_class`: name to mask_ap, mask_ap50, box_ap and
-        n_instances.
+        `mask_ap_small`, `mask_ap_medium`, `mask_ap_large`; average recall with the best 1, 10 and 100 results of a
+        picture and a class `mask_ar1`, `mask_ar10`, `mask_ar100`, and with 100 by size `mask_ar100_small` and so on;
+        the same with all classes as one, where results are counted by picture: `mask_ap_agnostic`,
+        `mask_ap_agnostic50`, `mask_ap_agnostic_small`, `mask_ar1_agnostic`, `mask_ar100_small_agnostic` and so on;
+        `box_ap` and so on; `mask_ap_liaci` (mean over the classes but `object`); and `per_class`: name to mask_ap,
+        mask_ap50, box_ap and n_instances.
     """
     return metrics_of_runs(run_cocoeval(coco, results, image_ids))
 
@@ -77,14 +80,17 @@ def metrics_of_runs(runs: CocoRuns) -> dict[str, Any]:
             f"{name}_ap": _mean(run),
             f"{name}_ap50": _mean(run, iou=0.5),
             f"{name}_ap75": _mean(run, iou=0.75),
-            f"{name}_ap_small": _mean(run, area="small"),
-            f"{name}_ap_medium": _mean(run, area="medium"),
-            f"{name}_ap_large": _mean(run, area="large"),
+            **{f"{name}_ap_{size}": _mean(run, area=size) for size in SIZES},
             f"{name}_ap_agnostic": _mean(merged),
             f"{name}_ap_agnostic50": _mean(merged, iou=0.5),
-            **{f"{name}_ar{limit}": _mean_recall(run, limit) for limit in RESULT_LIMITS},
-            f"{name}_ar{MAX_RESULTS}_agnostic": _mean_recall(merged, MAX_RESULTS),
+            f"{name}_ap_agnostic75": _mean(merged, iou=0.75),
+            **{f"{name}_ap_agnostic_{size}": _mean(merged, area=size) for size in SIZES},
         }
+        for of_run, end in ((run, ""), (merged, "_agnostic")):
+            metrics |= {f"{name}_ar{limit}{end}": _mean_recall(of_run, limit) for limit in RESULT_LIMITS}
+            metrics |= {
+                f"{name}_ar{MAX_RESULTS}_{size}{end}": _mean_recall(of_run, MAX_RESULTS, area=size) for size in SIZES
+            }
     coco = runs.mask.cocoGt
     counts = _count_instances(coco, runs.mask.params.imgIds)
     per_class = {}
@@ -153,7 +159,8 @@ def _run(
     run.params.maxDets = list(RESULT_LIMITS)
     if not by_class:
         run.params.useCats = 0
-        run.params.areaRng, run.params.areaRngLbl = run.params.areaRng[:1], run.params.areaRngLbl[:1]
+        # those of results too, or COCOeval leaves them out
+        run.params.catIds = sorted({*coco.getCatIds(), *(result["category_id"] for result in results.anns.values())})
     run.evaluate()
     run.accumulate()
     return run
@@ -164,6 +171,7 @@ def load_results(coco: COCO, results: Sequence[dict[str, Any]], kind: Literal["s
     left_out = {"segm": "bbox", "bbox": "segmentation"}[kind]
     # with a box present pycocotools would take its area for the area of a mask, and shift the sizes
     own = [{key: value for key, value in result.items() if key != left_out} for result in results]
+    coco.dataset.setdefault("info", {})  # pycocotools 2.0.9 and 2.0.10 read it
     if own:
         return coco.loadRes(own)
     nothing = COCO()  # loadRes fails on an empty list
@@ -188,10 +196,12 @@ def _mean(run: COCOeval, *, iou: float | None = None, area: str = "all", categor
     return float(precision.mean() * 100) if precision.size else None
 
 
-def _mean_recall(run: COCOeval, limit: int) -> float | None:
+def _mean_recall(run: COCOeval, limit: int, *, area: str = "all") -> float | None:
     """Mean over IoU thresholds and classes of the recall with the best `limit` results, in per cent."""
     # (IoU, category, area, detections per image)
-    recall: NDArray[np.float64] = run.eval["recall"][:, :, 0, RESULT_LIMITS.index(limit)]
+    recall: NDArray[np.float64] = run.eval["recall"][
+        :, :, run.params.areaRngLbl.index(area), RESULT_LIMITS.index(limit)
+    ]
     recall = recall[recall > -1]
     return float(recall.mean() * 100) if recall.size else None
 

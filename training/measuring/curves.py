@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.ft2font import FT2Font
 from numpy.typing import NDArray
 
+from spda_sam_core.results.text import font_file
 from training.measuring.calibration_error import LOWEST_SCORE, reliability
 from training.measuring.coco_metrics import CocoRuns, precision_curves
 from training.measuring.matching import Matches
@@ -30,6 +34,7 @@ def draw_curves(runs: CocoRuns) -> Figure:
     agnostic = {f"IoU {iou}": precision_curves(runs.mask_agnostic, iou)[0] for iou in AGNOSTIC_IOUS}
     names = [str(runs.mask.cocoGt.cats[category]["name"]) for category in runs.mask.params.catIds]
     by_class = dict(zip(names, precision_curves(runs.mask, CLASS_IOU), strict=True))
+    fonts = [*rcParams["font.family"], *filter(None, map(_font_beside, names))]
     _draw(left, recalls, agnostic, "masks, all classes as one")
     _draw(right, recalls, by_class, f"masks by class, IoU {CLASS_IOU}")
     found = [curve for curve in by_class.values() if curve is not None]
@@ -38,8 +43,19 @@ def draw_curves(runs: CocoRuns) -> Figure:
         right.plot(recalls, mean, color="black", linewidth=2.5, label=_label("mean of classes", mean))
     for axes in (left, right):
         if axes.lines:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, title="AP in %")
+            place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0}
+            axes.legend(**place, frameon=False, title="AP in %", prop={"family": fonts})
     return figure
+
+
+def _font_beside(name: str) -> str | None:
+    """A font of this system for a name with letters that Matplotlib's own does not have; its name for Matplotlib."""
+    own = FT2Font(fontManager.findfont(FontProperties()))
+    path = None if all(ord(letter) in own.get_charmap() for letter in name) else font_file(name)
+    if path is None:
+        return None
+    fontManager.addfont(path)
+    return FontProperties(fname=path).get_name()
 
 
 def draw_reliability(matches: Matches) -> Figure:

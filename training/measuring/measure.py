@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ def evaluate(
 
     Args:
         model: the model to measure.
-        dataset: the labelled pictures, with the model's classes in the model's order.
+        dataset: the labelled pictures.
         depth_mode: see `predict`.
         depth_holes: see `predict`.
         batch_size: see `predict`.
@@ -52,7 +53,10 @@ def evaluate(
 
     Returns:
         What `measure` gives, the conditions of `PredictedSet`, and `doubles`: the share of the network's candidates
-        scoring at least 0.05 that overlap a better one by a mask IoU above 0.8, in 0..1.
+        scoring at least 0.05 that overlap a better one by a mask IoU above 0.8, in 0..1. Classes are told by their
+        names: `model_lacks` has those of the data that the model does not have, with the number of their labels, which
+        nothing can find; `data_lack` those of the model, with the number of detections, which count where all classes
+        are one, and nowhere else.
 
     Raises:
         ValueError: as `predict`.
@@ -66,7 +70,13 @@ def measure_predicted(dataset: CocoRgbdDataset, predicted: PredictedSet) -> Meas
     measured = measure(dataset.coco, predicted.results, dataset.image_ids)
     doubles, candidates = predicted.doubles
     share = doubles / candidates if candidates else None
-    return measured._replace(metrics={**measured.metrics, **predicted.conditions, "doubles": share})
+    per_class, further = measured.metrics["per_class"], predicted.classes.further
+    detections = Counter(result["category_id"] for result in predicted.results)
+    classes = {
+        "model_lacks": {name: per_class[name]["n_instances"] for name in predicted.classes.lacking},
+        "data_lack": {name: detections[category] for category, name in further.items()},
+    }
+    return measured._replace(metrics={**measured.metrics, **predicted.conditions, **classes, "doubles": share})
 
 
 def measure(coco: COCO, results: Sequence[dict[str, Any]], image_ids: Sequence[int]) -> Measured:

@@ -5,30 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from training.measuring.coco_metrics import FREE_CLASS
+from training.measuring.coco_metrics import FREE_CLASS, MAX_RESULTS, RESULT_LIMITS, SIZES
 
-PRECISION = {
-    "AP": "ap",
-    "AP50": "ap50",
-    "AP75": "ap75",
-    "small": "ap_small",
-    "medium": "ap_medium",
-    "large": "ap_large",
-    "agnostic AP": "ap_agnostic",
-    "agnostic AP50": "ap_agnostic50",
-    "AR1": "ar1",
-    "AR10": "ar10",
-    "AR100": "ar100",
-    "agnostic AR100": "ar100_agnostic",
+_SIZED = {f"AP {size}": (f"ap_{size}", f"ap_agnostic_{size}") for size in SIZES}
+_LIMITED = {f"AR{limit}": (f"ar{limit}", f"ar{limit}_agnostic") for limit in RESULT_LIMITS}
+_RECALLED = {
+    f"AR{MAX_RESULTS} {size}": (f"ar{MAX_RESULTS}_{size}", f"ar{MAX_RESULTS}_{size}_agnostic") for size in SIZES
 }
+FIGURES = {
+    "AP": ("ap", "ap_agnostic"),
+    "AP50": ("ap50", "ap_agnostic50"),
+    "AP75": ("ap75", "ap_agnostic75"),
+    **_SIZED,
+    **_LIMITED,
+    **_RECALLED,
+}
+"""Keys of the mean over classes, and with all classes as one, after "mask_" or "box_"."""
 
 
 def overall_table(metrics: dict[str, Any]) -> str:
-    """Masks and boxes, a line each; a dash where there is no label to find."""
-    rows = [["", *PRECISION]]
-    for kind, title in (("mask", "masks"), ("box", "boxes")):
-        rows.append([title, *(_cell(metrics[f"{kind}_{key}"]) for key in PRECISION.values())])
+    """Masks and boxes, class by class and with all classes as one; a dash where there is no label to find."""
+    rows = [["", "masks", "masks, agnostic", "boxes", "boxes, agnostic"]]
+    for title, keys in FIGURES.items():
+        rows.append([title, *(_cell(metrics[f"{kind}_{key}"]) for kind in ("mask", "box") for key in keys)])
     return _aligned(rows)
+
+
+def class_notes(metrics: dict[str, Any]) -> list[str]:
+    """A sentence each about the classes that the model lacks, and those that the data lack, where there are any."""
+    notes = []
+    if metrics["model_lacks"]:
+        counted = ", ".join(f"{name} ({count})" for name, count in metrics["model_lacks"].items())
+        notes.append(f"The model lacks these classes of the data, which count as 0 AP (labels): {counted}.")
+    if metrics["data_lack"]:
+        counted = ", ".join(f"{name} ({count})" for name, count in metrics["data_lack"].items())
+        notes.append(
+            "The data lack these classes of the model, whose detections count in agnostic figures only (detections): "
+            f"{counted}."
+        )
+    return notes
 
 
 LRP = {

@@ -20,6 +20,7 @@ from spda_sam_core.results.instances import Instances
 from spda_sam_core.runtimes.runtime import RawOutput, Runtime
 from spda_sam_core.spda_sam import SpdaSam
 from training.data.dataset import CocoRgbdDataset, Sample
+from training.measuring.classes import MatchedClasses, match_classes
 from training.measuring.doubles import Doubles, count_doubles
 
 DepthMode = Literal["true", "estimated", "none"]
@@ -35,15 +36,17 @@ class PredictedSet(NamedTuple):
     """What a model finds in a data set.
 
     Attributes:
-        results: COCO results with mask (RLE), box and the category ids of the data, picture by picture, best first.
+        results: COCO results with mask (RLE), box and the category ids of `classes`, picture by picture, best first.
         conditions: depth, depth_holes, checkpoint_sha256, score_threshold, and images_per_second: pictures over
             the time from the first read to the last mask encoded. Average precision is computed afterwards.
         doubles: among the candidates that the network decoded.
+        classes: of the model among those of the data.
     """
 
     results: list[dict[str, Any]]
     conditions: dict[str, Any]
     doubles: Doubles
+    classes: MatchedClasses
 
 
 def predict(
@@ -59,7 +62,7 @@ def predict(
 
     Args:
         model: the model.
-        dataset: the pictures, with the model's classes in the model's order.
+        dataset: the pictures; its classes are matched with the model's by their names.
         depth_mode: what the network sees: the depth of the data set, metric or relative, or its cached estimate where
             it has none; an estimate; or nothing.
         depth_holes: share of the pixels, chosen at random, whose true depth is made unknown.
@@ -71,14 +74,15 @@ def predict(
         The same, up to the rounding of larger sums, for every batch size and number of workers.
 
     Raises:
-        ValueError: classes that differ, a depth mode without its depth, an unknown mode, holes in no true depth, or
+        ValueError: a depth mode without its depth, an unknown mode, holes in no true depth, or
             a batch size or number of workers below 1.
     """
-    _check(model, dataset, depth_mode, depth_holes)
+    _check(model, depth_mode, depth_holes)
     if batch_size is None:
         batch_size = 1 if model.runtime.device == "cpu" else GPU_BATCH_SIZE
     if batch_size < 1 or workers < 1:
         raise ValueError(f"batch_size {batch_size} and workers {workers} must be at least 1")
+    classes = match_classes(model.class_names, dataset.class_names, dataset.category_ids)
     read = partial(_read, dataset, depth_mode, depth_holes)
     encoding: list[Future[list[dict[str, Any]]]] = []
     counting: list[Future[Doubles]] = []
@@ -101,7 +105,7 @@ def predict(
                 counting.append(pool.submit(_count_doubles, model, sample, candidates))
             outputs.clear()
             for sample, prediction in zip(batch, predictions, strict=True):
-                encoding.append(pool.submit(coco_results, prediction.instances, sample.image_id, dataset.category_ids))
+                encoding.append(pool.submit(coco_results, prediction.instances, sample.image_id, classes.category_ids))
             bar.update(len(batch))
         results = [result for picture in encoding for result in picture.result()]
         doubles = Doubles(*(sum(counts) for counts in zip(Doubles(0, 0), *(c.result() for c in counting), strict=True)))
@@ -115,6 +119,7 @@ def predict(
             "images_per_second": len(dataset) / (time.perf_counter() - start),
         },
         doubles,
+        classes,
     )
 
 
@@ -152,14 +157,9 @@ def _count_doubles(model: SpdaSam, sample: Sample, candidates: tuple[np.ndarray,
     return count_doubles(*candidates, letterbox=letterbox, calibration=model.calibration)
 
 
-def _check(model: SpdaSam, dataset: CocoRgbdDataset, depth_mode: DepthMode, depth_holes: float) -> None:
+def _check(model: SpdaSam, depth_mode: DepthMode, depth_holes: float) -> None:
     if depth_mode not in get_args(DepthMode):
         raise ValueError(f"depth mode '{depth_mode}': choose one of {', '.join(get_args(DepthMode))}")
-    if model.class_names != dataset.class_names:
-        raise ValueError(
-            f"the model's classes {model.class_names} are not those of the data {dataset.class_names}: "
-            "evaluate on data with the same classes, in the same order"
-        )
     if depth_mode == "estimated" and not model.estimates_depth:
         raise ValueError("depth mode 'estimated' needs a network that reads depth: this one does not")
     if not 0 <= depth_holes <= (1 if depth_mode == "true" else 0):
@@ -197,7 +197,7 @@ def _read(dataset: CocoRgbdDataset, depth_mode: DepthMode, depth_holes: float, i
 
 
 def coco_results(instances: Instances, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """What was found in a picture as COCO results, with the category ids of the data."""
+    """What was found in a picture as COCO results, with a category id for each class id."""
     return [
         {**result, "category_id": category_ids[result["category_id"] - 1]} for result in instances.to_coco(image_id)
     ]

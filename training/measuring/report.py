@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 
 from spda_sam_core.results.draw import contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances, boxes_of_masks
@@ -20,7 +19,7 @@ from training.data.dataset import CocoRgbdDataset
 from training.measuring.coco_metrics import DRAWN_SCORE, picture_quality
 from training.measuring.curves import draw_curves, draw_reliability
 from training.measuring.measure import Measured
-from training.measuring.metrics_table import class_table, overall_table, score_table
+from training.measuring.metrics_table import class_notes, class_table, overall_table, score_table
 
 N_PICTURES = 8
 CELL_PX = 512
@@ -44,6 +43,7 @@ def write_report(
     dataset: CocoRgbdDataset,
     results: Sequence[dict[str, Any]],
     measured: Measured,
+    further: Mapping[int, str],
 ) -> Path:
     """Write report.md, metrics.json, results.json, labels.json, pr_curve.png, reliability.png, best.jpg and worst.jpg.
 
@@ -56,6 +56,7 @@ def write_report(
         results: COCO results of these pictures with mask (RLE), of each picture best first.
         measured: what `training.measuring.measure.measure_predicted` gave for them, the metrics with checkpoint,
             data, split, device and commit.
+        further: names of the classes that results have and the labels have not, by category id.
 
     Returns:
         The path of report.md.
@@ -66,7 +67,7 @@ def write_report(
     # without the box: where there is one, pycocotools takes its area for that of the mask
     masks = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
     write_whole(folder / "results.json", json.dumps(masks).encode())
-    write_whole(folder / "labels.json", json.dumps(_labels(dataset.coco, dataset.image_ids)).encode())
+    write_whole(folder / "labels.json", json.dumps(_labels(dataset, further)).encode())
     figures = {"pr_curve": draw_curves(measured.runs), "reliability": draw_reliability(measured.matches)}
     for name, figure in figures.items():
         png = io.BytesIO()
@@ -79,7 +80,7 @@ def write_report(
     for result in results:
         found.setdefault(result["image_id"], []).append(result)
     for name, chosen in galleries.items():
-        write_whole(folder / f"{name}.jpg", _gallery(dataset, found, chosen))
+        write_whole(folder / f"{name}.jpg", _gallery(dataset, further, found, chosen))
     mean = float(np.mean([q for _, q in ranked])) if ranked else None
     write_whole(folder / "report.md", _markdown(metrics, mean, list(galleries)).encode())
     return folder / "report.md"
@@ -107,6 +108,7 @@ def _markdown(metrics: dict[str, Any], mean_quality: float | None, galleries: Se
         "",
         overall_table(metrics),
         "",
+        *(f"{note}\n" for note in class_notes(metrics)),
         class_table(metrics),
         "",
         "oLRP: the LRP error of masks (Oksuz et al., 2021) at the score threshold where it is least, in per cent; that "
@@ -141,10 +143,11 @@ def _markdown(metrics: dict[str, Any], mean_quality: float | None, galleries: Se
     return "\n".join(lines)
 
 
-def _labels(coco: COCO, image_ids: Sequence[int]) -> dict[str, Any]:
+def _labels(dataset: CocoRgbdDataset, further: Mapping[int, str]) -> dict[str, Any]:
     """A COCO document of these pictures, the masks as COCOeval has made them: compressed RLE."""
     annotations = []
-    for image_id in image_ids:
+    coco = dataset.coco
+    for image_id in dataset.image_ids:
         for annotation in coco.imgToAnns[image_id]:
             rle = coco.annToRLE(annotation)
             counts = rle["counts"].decode() if isinstance(rle["counts"], bytes) else rle["counts"]
@@ -152,21 +155,24 @@ def _labels(coco: COCO, image_ids: Sequence[int]) -> dict[str, Any]:
             annotations.append(
                 {**{key: annotation[key] for key in keys}, "segmentation": {"size": rle["size"], "counts": counts}}
             )
-    images = [coco.imgs[image_id] for image_id in image_ids]
-    return {"images": images, "annotations": annotations, "categories": coco.dataset["categories"]}
+    images = [coco.imgs[image_id] for image_id in dataset.image_ids]
+    categories = [*coco.dataset["categories"], *({"id": number, "name": name} for number, name in further.items())]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
 
 def _gallery(
     dataset: CocoRgbdDataset,
+    further: Mapping[int, str],
     found: Mapping[int, Sequence[dict[str, Any]]],
     chosen: Sequence[tuple[int, float]],
 ) -> bytes:
     """A JPEG with a row for each (picture id, quality): the picture, its labels, what was found."""
     cells, titles = [], []
+    names = {**dict(zip(dataset.category_ids, dataset.class_names, strict=True)), **further}
     for image_id, quality in chosen:
         sample = dataset[dataset.image_ids.index(image_id)]
         truth = Instances.of_labels(sample.masks, sample.class_ids, dataset.class_names)
-        prediction = _instances(found.get(image_id, ()), dataset, sample.rgb.shape[:2])
+        prediction = _instances(found.get(image_id, ()), names, sample.rgb.shape[:2])
         cells += [sample.rgb, *(draw_instances(sample.rgb, each) for each in (truth, prediction))]
         titles += [f"quality {quality:.2f}  {sample.file_name}", f"{len(truth)} labels"]
         titles.append(f"{len(prediction)} found, score >= {DRAWN_SCORE}")
@@ -175,8 +181,8 @@ def _gallery(
     return jpeg.tobytes()
 
 
-def _instances(results: Sequence[dict[str, Any]], dataset: CocoRgbdDataset, size_hw: tuple[int, int]) -> Instances:
-    """What is drawn of the COCO results of a picture."""
+def _instances(results: Sequence[dict[str, Any]], names: Mapping[int, str], size_hw: tuple[int, int]) -> Instances:
+    """What is drawn of the COCO results of a picture, of classes whose names go by category id."""
     sure = [result for result in results if result["score"] >= DRAWN_SCORE]
     masks = np.zeros((len(sure), *size_hw), np.bool_)
     for mask, result in zip(masks, sure, strict=True):
@@ -185,6 +191,6 @@ def _instances(results: Sequence[dict[str, Any]], dataset: CocoRgbdDataset, size
         masks,
         boxes_of_masks(masks),
         np.array([result["score"] for result in sure], np.float32),
-        np.array([dataset.category_ids.index(result["category_id"]) for result in sure], np.int64),
-        dataset.class_names,
+        np.array([list(names).index(result["category_id"]) for result in sure], np.int64),
+        tuple(names.values()),
     )

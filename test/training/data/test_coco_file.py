@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from spda_sam_core.results.instances import encode_rle
 from training.data.coco_file import load_coco
 from training.data.coco_problems import find_problems, rle_pixels
+from training.data.split_list import SplitList
 
 MASK = np.zeros((20, 30), np.bool_)
 MASK[2:6, 3:9] = True
@@ -150,12 +151,12 @@ def test_classes_merge_into_one(tmp_path: Path) -> None:
 def test_only_the_listed_pictures_are_kept(tmp_path: Path) -> None:
     document = with_second("images", {"id": 2, "file_name": "sub/b.jpg", "height": 20, "width": 30})
     path = written(tmp_path / "a.json", document)
-    for names, kept in (({"a.jpg"}, [1]), ({"a"}, [1]), ({"b.jpg"}, [2]), ({"sub/b.jpg", "a.jpg"}, [1, 2])):
-        coco = load_coco(path, only=names)
+    for names, kept in ((["a.jpg"], [1]), (["a"], [1]), (["b.jpg"], [2]), (["sub/b.jpg", "a.jpg"], [1, 2])):
+        coco = load_coco(path, listed=SplitList(path, tuple((name, "train") for name in names), "train"))
         assert sorted(coco.imgs) == kept
         assert {a["image_id"] for a in coco.anns.values()} <= set(kept)
     with pytest.raises(ValueError, match="none of its 2 pictures is listed"):
-        load_coco(path, only={"c.jpg"})
+        load_coco(path, listed=SplitList(path, (("c.jpg", "train"), ("a.jpg", "val")), "train"))
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

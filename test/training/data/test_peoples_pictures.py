@@ -75,8 +75,8 @@ def test_pictures_that_fill_few_bits_are_named_with_the_setting_that_mends_them(
 def test_values_above_the_bits_that_the_yaml_names_are_an_error(tmp_path: Path) -> None:
     content = cv2.imencode(".png", np.full((*SIZE, 3), 5000, np.uint16))[1].tobytes()
     data = write_set(tmp_path, {"train": {"a.png": content}}, bits=12)
-    ((level, _, text),) = told(reports(data)["train"])
-    assert level == "error"
+    (level, kind, text), *_ = told(reports(data)["train"])
+    assert (level, kind) == ("error", "unusable picture")
     assert "value 5000 does not fit into bits: 12: write 13 or more" in text
 
 

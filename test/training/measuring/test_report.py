@@ -31,6 +31,8 @@ CONDITIONS = {
     "device": "cuda:1",
     "commit": "fedc9876",
     "doubles": 0.125,
+    "model_lacks": {},
+    "data_lack": {},
 }
 
 
@@ -46,7 +48,7 @@ def report(root: Path, truth: list[list[Labelled]], found: list[list[Found]]) ->
     dataset = write_folder(root, truth)
     results = [{**result, "category_id": 10 * result["category_id"]} for result in results_of(found)]
     found_well = measured(dataset, results)
-    assert write_report(root / "report", dataset, results, found_well) == root / "report" / "report.md"
+    assert write_report(root / "report", dataset, results, found_well, {}) == root / "report" / "report.md"
     return root / "report", found_well.metrics
 
 
@@ -71,7 +73,7 @@ def test_a_polygon_becomes_a_label_that_pycocotools_reads(tmp_path: Path) -> Non
     dataset = write_folder(tmp_path, truth)
     dataset.coco.dataset["annotations"][0]["segmentation"] = [[10, 10, 110, 10, 110, 110, 10, 110]]
     results = [{**result, "category_id": 10} for result in results_of(found)]
-    write_report(tmp_path / "report", dataset, results, measured(dataset, results))
+    write_report(tmp_path / "report", dataset, results, measured(dataset, results), {})
     (label,) = json.loads((tmp_path / "report" / "labels.json").read_text())["annotations"]
     (result,) = json.loads((tmp_path / "report" / "results.json").read_text())
     assert label["segmentation"] == result["segmentation"]
@@ -80,7 +82,7 @@ def test_a_polygon_becomes_a_label_that_pycocotools_reads(tmp_path: Path) -> Non
 def test_with_a_limit_the_written_labels_are_those_of_the_pictures_that_counted(tmp_path: Path) -> None:
     write_folder(tmp_path, [[(A, 0)], [(B, 1)], [(A, 2)]])
     dataset = CocoRgbdDataset(tmp_path, tmp_path / "annotations.json", limit=2)
-    write_report(tmp_path / "report", dataset, [], measured(dataset, []))
+    write_report(tmp_path / "report", dataset, [], measured(dataset, []), {})
     labels = json.loads((tmp_path / "report" / "labels.json").read_text())
     assert [image["id"] for image in labels["images"]] == [0, 1]
     assert [label["image_id"] for label in labels["annotations"]] == [0, 1]
@@ -94,9 +96,16 @@ def test_the_report_says_what_was_measured_and_how_good_it_was(tmp_path: Path) -
     assert "| pictures | 6 |" in text
     assert "true, 25 % made unknown" in text
     rows = {cells[1]: cells[2:-1] for line in text.splitlines() if len(cells := re.split(r" *\| *", line)) > 4}
-    masks = dict(zip(rows[""], rows["masks"], strict=True))
-    for title, key in (("AP", "ap"), ("AP75", "ap75"), ("large", "ap_large"), ("agnostic AP50", "ap_agnostic50")):
-        assert masks[title] == f"{metrics[f'mask_{key}']:.1f}"
+    assert rows[""] == ["masks", "masks, agnostic", "boxes", "boxes, agnostic"]
+    for title, key, agnostic in (
+        ("AP", "ap", "ap_agnostic"),
+        ("AP75", "ap75", "ap_agnostic75"),
+        ("AP large", "ap_large", "ap_agnostic_large"),
+        ("AR10", "ar10", "ar10_agnostic"),
+        ("AR100 medium", "ar100_medium", "ar100_medium_agnostic"),
+    ):
+        expected = [metrics[f"{kind}_{each}"] for kind in ("mask", "box") for each in (key, agnostic)]
+        assert rows[title] == [f"{value:.1f}" for value in expected]
     scores = dict(re.findall(r"^\| (\S.*?) *\| +([\d.]+) \|$", text, re.MULTILINE))
     assert scores["calibration error"] == f"{metrics['calibration_error']:.3f}"
     assert scores["LaECE"] == f"{metrics['laece']:.3f}"
@@ -137,7 +146,14 @@ def test_a_model_that_finds_nothing_gets_a_report(tmp_path: Path) -> None:
     folder, metrics = report(tmp_path, [[(A, 0)], []], [[], []])
     text = (folder / "report.md").read_text()
     assert metrics["mask_ap"] == 0
-    assert re.search(r"masks \| +0\.0 \| +0\.0 \| +0\.0 \| +- \| +- \| +0\.0", text)
+    for title, cell in (
+        ("AP", r"0\.0"),
+        ("AP75", r"0\.0"),
+        ("AP small", "-"),
+        ("AP medium", "-"),
+        ("AR100 large", r"0\.0"),
+    ):
+        assert re.search(rf"^\| {title} +(\| +{cell} ){{4}}", text, re.MULTILINE), title
     assert not re.search(r"none|nan", text, re.IGNORECASE)
     assert json.loads((folder / "results.json").read_text()) == []
     assert cv2.imread(str(folder / "worst.jpg")) is not None
@@ -146,7 +162,7 @@ def test_a_model_that_finds_nothing_gets_a_report(tmp_path: Path) -> None:
 def test_nothing_to_find_gives_dashes_and_no_galleries(tmp_path: Path) -> None:
     folder, _ = report(tmp_path, [[], []], [[], []])
     text = (folder / "report.md").read_text()
-    assert re.search(r"boxes( \| +-){8}", text)
+    assert len(re.findall(r"^\| A[PR][^|]*(?:\| +- ){4}", text, re.MULTILINE)) == 12
     assert re.search(r"anode +\| +0( \| +-){3}", text)
     assert not re.search(r"none|nan", text, re.IGNORECASE)
     assert ".jpg" not in text
