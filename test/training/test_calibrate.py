@@ -17,7 +17,7 @@ from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import load_checkpoint, save_checkpoint
 from spda_sam_core.weights.files import file_sha256
-from training.calibrate import Detections, calibrate, fit, held_out, main
+from training.calibrate import Detections, FitSet, calibrate, fit, held_out, main
 from training.data.dataset import CocoRgbdDataset
 from training.measuring.fit_calibration import fit_platt
 from training.measuring.matching import Matches, together
@@ -47,7 +47,7 @@ def cautious(tmp_path: Path) -> tuple[CocoRgbdDataset, Oracle]:
 def test_scores_come_true_on_pictures_that_were_not_fitted(cautious: tuple[CocoRgbdDataset, Oracle]) -> None:
     dataset, model = cautious
     model.calibration = Calibration((9.0,), (9.0,))  # of an earlier fit: put aside
-    entries = calibrate(model, dataset, ["true", "none"])  # type: ignore[arg-type]
+    entries = calibrate(model, {"squares": FitSet(dataset, ["true", "none"])})  # type: ignore[arg-type]
     assert model.calibration == UNCALIBRATED
     assert len(model.given) == 2 * PICTURES
     for before, after in (stages.values() for stages in entries["calibrated_on"]["held_out"].values()):
@@ -76,6 +76,16 @@ def test_all_depth_modes_are_fitted_together() -> None:
     assert (found.slopes[0], found.offsets[0]) == pytest.approx(fit_platt(raw, true.astype(np.float64)))
 
 
+def test_what_a_set_does_not_label_is_no_mistake_in_its_pictures(cautious: tuple[CocoRgbdDataset, Oracle]) -> None:
+    """Hulls are in all of these pictures, and nobody labelled them."""
+    dataset, model = cautious
+    expected = calibrate(model, {"anodes": FitSet(dataset, ["none"])})["calibration"]  # type: ignore[arg-type]
+    with_hulls = Oracle([[(SQUARES[0], 1, 0.99), *found] for found in model.found])
+    labelled = [name == NAMES[0] for name in NAMES]
+    entries = calibrate(with_hulls, {"anodes": FitSet(dataset, ["none"], labelled)})  # type: ignore[arg-type]
+    assert entries["calibration"] == expected
+
+
 def test_held_out_means_measured_on_pictures_that_were_not_fitted() -> None:
     # even pictures say too little and odd ones too much: what is learned on one half is wrong for the other
     even, odd = (detections(k, 1000, Calibration((1.0,), (offset,)), k) for k, offset in enumerate((-1.5, 1.5)))
@@ -88,7 +98,7 @@ def test_held_out_means_measured_on_pictures_that_were_not_fitted() -> None:
 
 def test_thresholds_are_those_of_calibrated_scores(cautious: tuple[CocoRgbdDataset, Oracle]) -> None:
     dataset, model = cautious
-    thresholds = calibrate(model, dataset, ["none"])["thresholds"]  # type: ignore[arg-type]
+    thresholds = calibrate(model, {"squares": FitSet(dataset, ["none"])})["thresholds"]  # type: ignore[arg-type]
     assert list(thresholds) == list(NAMES)
     # a right mask has no other error here: one more detection pays if it is right more often than not, or nearly so
     assert 0.25 < thresholds["anode"] < 0.6
@@ -121,8 +131,7 @@ def test_the_command_writes_the_header_and_keeps_the_weights(
     assert all(torch.equal(after[name], weights[name]) for name in weights)
     _, info = load_checkpoint(checkpoint)
     assert info.metadata["commit"] == "12345678"
-    assert info.metadata["calibrated_on"]["split"] == "calibration"
-    assert info.metadata["calibrated_on"]["n_images"] == PICTURES
+    assert info.metadata["calibrated_on"]["n_images"] == {"data_calibration": PICTURES}
     assert info.calibration == Calibration.from_dict(info.metadata["calibration"])
     assert info.calibration.offsets[0] > 0
     assert SpdaSam.from_pretrained(checkpoint, depth_estimator=None).calibration == info.calibration
