@@ -68,6 +68,19 @@ setup(
             "camera = spda_sam_ros.demo.camera:main",
             "recorder = spda_sam_ros.demo.recorder:main",
             "demo = spda_sam_ros.demo.__main__:main",
-        ]
+            "spda-sam = spda_sam_core.cli.main:main",
+        ],
+        "spda_sam.commands": [
+            "predict = spda_sam_core.cli.predict:main",
+            "doctor = spda_sam_core.cli.doctor:main",
+            "weights = spda_sam_core.weights.download:main",
+            "train = training.train:main",
+            "evaluate = training.evaluate:main",
+            "calibrate = training.calibrate:main",
+            "check = training.check:main",
+            "export = training.export:main",
+            "render = training.render:main",
+        ],
+        "spda_sam.doctor": ["ros = spda_sam_ros.doctor:examine"],
     },
 )

@@ -7,6 +7,7 @@ The rooms in the order in which data flow:
 
     settings     checked dataclasses from YAML
     config       every number of the network, from YAML
+    picture_file pictures from disk, upright, whole or refused
     preprocess   image and depth to the network's input
     resize       shrinking without aliasing
     depth        metric or relative depth to normalised inverse depth; estimators
@@ -15,6 +16,7 @@ The rooms in the order in which data flow:
     results      network outputs to Instances, and pictures and positions of them
     spda_sam     SpdaSam: image and depth in, instances out
     weights      checkpoints, official bases and their download
+    cli          the command line spda-sam
 """
 
 from __future__ import annotations

@@ -132,10 +132,11 @@ _Loader.add_implicit_resolver(
 def _one_line(error: ValidationError, cls: type) -> str:
     told: dict[tuple[str, str], str] = {}
     missing = []
-    for one in error.errors():
-        # of a union pydantic also names the type that it tried, and of a mapping that it was the key
-        *parents, last = one["loc"] or ("",)
-        path = [part for part in (*parents, last) if part != "str" and "[" not in str(part)]
+    paths = [_path(one["loc"]) for one in error.errors()]
+    for one, path in zip(error.errors(), paths, strict=True):
+        last = (one["loc"] or ("",))[-1]
+        if one["type"] == "string_type" and any(len(p) > len(path) and p[: len(path)] == path for p in paths):
+            continue  # of a union of text and list: what is wrong is in the list
         if one["type"] == "unexpected_keyword_argument" and path[-1:] != [last]:
             path.append(last)  # an unknown key may be anything
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
@@ -162,6 +163,11 @@ def _one_line(error: ValidationError, cls: type) -> str:
     return "; ".join([*told.values(), *lines])
 
 
+def _path(loc: tuple[int | str, ...]) -> list[int | str]:
+    """Keys to a value; of a union pydantic also names the type that it tried, and of a mapping that it was the key."""
+    return [part for part in loc or ("",) if part != "str" and "[" not in str(part)]
+
+
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
@@ -170,7 +176,13 @@ def _shown(value: Any) -> str:
 def _fields_at(cls: type, path: list[int | str]) -> list[str]:
     """Names of the fields of the settings that a path of keys leads to."""
     for part in path:
-        hint = get_type_hints(cls).get(str(part))  # none for an index, and for a key of a mapping
-        nested = [each for each in (hint, *get_args(hint)) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+        nested = _settings_in(get_type_hints(cls).get(str(part)))  # none for an index, and for a key of a mapping
         cls = nested[0] if nested else cls
     return [field.name for field in dataclasses.fields(cls)]
+
+
+def _settings_in(hint: Any) -> list[type]:
+    """The settings that a type is made of, such as those in a list or a union."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return [hint]
+    return [each for part in get_args(hint) for each in _settings_in(part)]

@@ -193,9 +193,9 @@ def main(arguments: list[str] | None = None) -> None:
     ablation = load_ablation(options.config)
     base = load_train_config(ablation.train)
     splits = {
-        "train": open_split(base.data, "train"),
-        "val": open_split(base.data, "val", limit=base.n_validation),
-        "test": open_split(base.data, "val"),
+        "train": open_split(base.data_set, "train"),
+        "val": open_split(base.data_set, "val", limit=base.n_validation),
+        "test": open_split(base.data_set, "val"),
     }
     device = check_device(options.device)
     results: dict[tuple[str, int], dict[str, Any]] = {}

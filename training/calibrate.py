@@ -146,11 +146,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
-    with errors_in_one_line():
-        path = find_checkpoint(options.checkpoint)
-        model = SpdaSam.from_pretrained(path, device=options.device)
-        dataset = open_split(options.data, options.split, limit=options.limit)
-        entries = calibrate(model, dataset, options.depth)
+    path = find_checkpoint(options.checkpoint)
+    model = SpdaSam.from_pretrained(path, device=options.device)
+    dataset = open_split(options.data, options.split, limit=options.limit)
+    entries = calibrate(model, dataset, options.depth)
     entries["calibrated_on"] |= {"data": str(options.data), "split": options.split}
     update_metadata(path, entries)
     print("on held-out halves      error  LaECE  mean score of true")
@@ -162,4 +161,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

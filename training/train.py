@@ -21,7 +21,7 @@ from tqdm import tqdm
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.settings import changed
 from spda_sam_core.weights.official_weights import count_weights
-from training.data.dataset import open_split
+from training.data.training_data import open_training_data
 from training.learning.board import Board, average_precisions
 from training.learning.distributed import first_decides, is_first, joined_processes, one_after_another, wait_for_all
 from training.learning.run_files import enter_folder
@@ -106,7 +106,7 @@ curves and pictures of predictions:
   tensorboard --logdir <output>/tensorboard""",
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML such as config/train/tiny.yaml")
-    parser.add_argument("--data", help="YAML of the data set, in place of the configuration's")
+    parser.add_argument("--data", help="YAML of one data set, in place of the configuration's")
     parser.add_argument("--output", help="folder of the run, in place of the configuration's")
     parser.add_argument(
         "--resume",
@@ -124,17 +124,14 @@ curves and pictures of predictions:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
-    with errors_in_one_line():
-        planned = load_train_config(options.config)
-        config = changed(planned, given, str(options.config))
+    planned = load_train_config(options.config)
+    config = changed(planned, given, str(options.config))
     with joined_processes(options.device) as device:
-        with errors_in_one_line():
-            with one_after_another():
-                pictures = open_split(config.data, "train")
-                validation = open_split(config.data, "val", limit=config.n_validation)
-            trainer = Trainer(config, pictures, validation, device)
-            if options.resume:
-                trainer.resume(Path(planned.output) / trainer.resume_path.name)
+        with one_after_another():
+            data = open_training_data(config)
+        trainer = Trainer(config, data.train, data.validation, device)
+        if options.resume:
+            trainer.resume(Path(planned.output) / trainer.resume_path.name)
         if is_first():
             count = count_weights(trainer.model)
             print(f"{config.model}: {count.trained / 1e6:.2f} of {count.total / 1e6:.2f} million weights are trained")
@@ -144,4 +141,5 @@ curves and pictures of predictions:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

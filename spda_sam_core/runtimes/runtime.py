@@ -39,6 +39,7 @@ class NetworkInfo:
         reads_depth: whether depth is read at all; if so, the network can also estimate what is missing.
         checkpoint_sha256: hash of the network's file, empty where it has none.
         calibration: what makes scores of raw ones.
+        terms: what the network may be used for, see `CheckpointInfo.terms`.
     """
 
     preset: str
@@ -47,6 +48,7 @@ class NetworkInfo:
     reads_depth: bool
     checkpoint_sha256: str = ""
     calibration: Calibration = UNCALIBRATED
+    terms: tuple[str, ...] = ()
 
 
 class Runtime(Protocol):

@@ -22,15 +22,27 @@ class TorchRuntime:
         network: put into evaluation mode here.
         checkpoint_sha256: hash of the network's file, empty where it has none.
         calibration: what makes scores of raw ones.
+        terms: see `NetworkInfo`.
     """
 
     def __init__(
-        self, network: SpdaSamNetwork, *, checkpoint_sha256: str = "", calibration: Calibration = UNCALIBRATED
+        self,
+        network: SpdaSamNetwork,
+        *,
+        checkpoint_sha256: str = "",
+        calibration: Calibration = UNCALIBRATED,
+        terms: tuple[str, ...] = (),
     ) -> None:
         self.network = network.eval()
         config = network.config
         self.info = NetworkInfo(
-            config.preset, config.class_names, config.input_size, config.use_depth, checkpoint_sha256, calibration
+            config.preset,
+            config.class_names,
+            config.input_size,
+            config.use_depth,
+            checkpoint_sha256,
+            calibration,
+            terms,
         )
 
     @classmethod
@@ -54,7 +66,7 @@ class TorchRuntime:
         if num_threads:
             torch.set_num_threads(num_threads)
         network, found = load_checkpoint(checkpoint, target, preset=preset)
-        return cls(network, checkpoint_sha256=found.sha256, calibration=found.calibration)
+        return cls(network, checkpoint_sha256=found.sha256, calibration=found.calibration, terms=found.terms)
 
     @property
     def device(self) -> str:

@@ -1,7 +1,7 @@
 """Checkpoints: safetensors with weights in float16, and a JSON header that rebuilds the network. No pickle.
 
 Header: `format` and `preset` are text; `config` (the `ModelConfig`) and whatever the writer adds, such as
-`metrics`, `data` and `commit`, are JSON. On a pretrained base the file is a delta: it holds what was trained, and
+`metrics`, `terms` and `commit`, are JSON. On a pretrained base the file is a delta: it holds what was trained, and
 `base` has name and SHA-256 of the official file that is needed beside it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ _FORMAT_OF_0_1_0 = "spda_sam/1"
 FOLDER_VARIABLE = "SPDA_SAM_CHECKPOINTS"
 """Environment variable: a folder that is searched first for checkpoints given by name."""
 
+_log = logging.getLogger(__name__)
 _RESERVED = ("format", "preset", "config", "base")
 _WITHOUT_HEADS = (
     "'{}' is a pretrained base without trained heads, which would draw noise: train on it first (training/train.py "
@@ -65,6 +67,11 @@ class CheckpointInfo:
     base: Base | None
     calibration: Calibration
     metadata: dict[str, Any]
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """What it may be used for, one entry for each data set that demands it; empty: its licence is the project's."""
+        return tuple(self.metadata.get("terms", ()))
 
 
 def save_checkpoint(
@@ -170,7 +177,10 @@ def load_checkpoint(
             "it was written by another version of this software; train again or use that version"
         ) from error
     model.to(device).eval()
-    return model, CheckpointInfo(path, file_sha256(path), config, base, calibration, metadata)
+    info = CheckpointInfo(path, file_sha256(path), config, base, calibration, metadata)
+    if info.terms:
+        _log.warning("%s may be used on these terms only: %s", path.name, "; ".join(info.terms))
+    return model, info
 
 
 def _refuse_reserved(metadata: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Mask R-CNN beside ours: masks come back where they were, empty pictures are learnt from, time is kept."""
+"""Mask R-CNN beside ours: it begins with our encoder, masks come back where they were, a stopped run goes on."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from torch import nn
-from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import roi_align
 
-from benchmarks import mask_rcnn_training
 from benchmarks.mask_rcnn import MaskRcnn, to_instances
-from benchmarks.mask_rcnn_training import MaskRcnnTrainer, TimedRun, train_mask_rcnn
+from benchmarks.mask_rcnn_training import MaskRcnnTrainer, train_mask_rcnn
 from spda_sam_core.preprocess import Letterbox
 from spda_sam_core.results.instances import boxes_of_masks
 from training.data.batches import Batch
 from training.data.dataset import CocoRgbdDataset
-from training.learning.train_config import load_train_config
+from training.learning.train_config import TrainConfig, load_train_config
+from training.learning.trainer import Trainer
 from training.measuring.coco_metrics import coco_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -62,40 +59,37 @@ def pictures(tmp_path: Path) -> CocoRgbdDataset:
 
 
 @pytest.fixture
-def timed(tmp_path: Path) -> TimedRun:
-    model = yaml.safe_load((REPOSITORY / "config/model/tiny.yaml").read_text(encoding="utf-8"))
+def config(tmp_path: Path) -> TrainConfig:
+    model = yaml.safe_load((REPOSITORY / "config/model/ablation.yaml").read_text(encoding="utf-8"))
     (tmp_path / "model.yaml").write_text(yaml.safe_dump({**model, "input_size": SIZE}), encoding="utf-8")
-    config = dataclasses.replace(
+    return dataclasses.replace(
         load_train_config(REPOSITORY / "config/train/peers.yaml"),
         model=str(tmp_path / "model.yaml"),
         output=str(tmp_path / "run"),
+        steps=3,
+        warmup_steps=1,
+        decay_steps=1,
         batch_size=2,
-        save_every=2,
         precision="float32",
     )
-    return TimedRun(config, budget_ms=5000, warmup_ms=1000, decay_ms=2000)
 
 
-@pytest.fixture
-def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of ResNet-50, whose size says nothing about clocks and files."""
-
-    def build(n_classes: int, size: int) -> nn.Module:
-        backbone = nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU())
-        backbone.out_channels = 8
-        return MaskRCNN(
-            backbone, n_classes + 1, min_size=size, max_size=size, image_mean=[0.0] * 3, image_std=[1.0] * 3,
-            rpn_anchor_generator=AnchorGenerator(((64,),), ((1.0,),)), box_batch_size_per_image=8,
-        )  # fmt: skip
-
-    monkeypatch.setattr(mask_rcnn_training, "build_mask_rcnn", build)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look at the clock finds it a second later."""
-    seconds = iter(range(1000))
-    monkeypatch.setattr(mask_rcnn_training, "monotonic", lambda: float(next(seconds)))
+def test_it_learns_from_the_same_encoder_as_ours_with_the_same_stages_at_the_same_rates(
+    config: TrainConfig, pictures: CocoRgbdDataset
+) -> None:
+    theirs = MaskRcnnTrainer(config, pictures, CPU)
+    ours = Trainer(dataclasses.replace(config, output=config.output + "-ours"), pictures, pictures, CPU)
+    before = {name: weight.clone() for name, weight in ours.model.rgb_path.named_parameters()}
+    encoder = dict(theirs.network.backbone.encoder.named_parameters())
+    assert all(torch.equal(weight, encoder[name]) for name, weight in before.items())
+    learnt = []
+    for trainer, path in ((theirs, theirs.network.backbone.encoder), (ours, ours.model.rgb_path)):
+        trainer.run_step(next(trainer.batches(workers=0)))
+        rates = {p: group["lr"] for group in trainer.optimiser.param_groups for p in group["params"]}
+        learnt.append({name: rates.get(weight) for name, weight in path.named_parameters()})
+        moved = {name for name, weight in path.named_parameters() if not torch.equal(weight, before[name])}
+        assert moved == {name for name, rate in learnt[-1].items() if rate is not None}
+    assert learnt[0] == learnt[1]
 
 
 def test_labels_that_are_given_as_detections_come_back_at_the_size_of_each_picture(pictures: CocoRgbdDataset) -> None:
@@ -146,6 +140,7 @@ def empty_batch() -> Batch:
         estimate=torch.zeros(2),
         true_inverse_depth=torch.zeros(2, 1, SIZE, SIZE),
         true_depth_valid=torch.zeros(2, 1, SIZE, SIZE),
+        origin=torch.zeros(2, dtype=torch.int64),
         masks=nothing,
         boxes_xyxy=[torch.zeros(0, 4)] * 2,
         class_ids=[torch.zeros(0, dtype=torch.int64)] * 2,
@@ -153,57 +148,39 @@ def empty_batch() -> Batch:
 
 
 def test_pictures_without_instances_are_learnt_from_and_predicting_goes_on(
-    timed: TimedRun, pictures: CocoRgbdDataset
+    config: TrainConfig, pictures: CocoRgbdDataset
 ) -> None:
-    trainer = MaskRcnnTrainer(timed, pictures, CPU)
+    trainer = MaskRcnnTrainer(config, pictures, CPU)
     losses = trainer.run_step(empty_batch())
     assert losses["loss_mask"] == 0
     assert losses["loss_objectness"] > 0
-    model = MaskRcnn(trainer.network, trainer.size, pictures.class_names)
+    model = MaskRcnn(trainer.network, trainer.model_config)
     instances = model.predict(pictures[1].rgb)
     assert instances.masks.shape[1:] == (402, 266)
     assert len(instances) <= 100
 
 
-@pytest.mark.usefixtures("small_network", "clock")
-def test_a_run_takes_its_time_and_the_pieces_of_an_interrupted_one_add_up_to_it(
-    timed: TimedRun, pictures: CocoRgbdDataset
-) -> None:
-    stopped = MaskRcnnTrainer(timed, pictures, CPU)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(config: TrainConfig, pictures: CocoRgbdDataset) -> None:
+    whole = MaskRcnnTrainer(config, pictures, CPU)
+    train_mask_rcnn(whole, workers=0)
+    config = dataclasses.replace(config, output=config.output + "-stopped")
+    stopped = MaskRcnnTrainer(config, pictures, CPU)
     batches = stopped.batches(workers=0)
     for _ in range(2):
         stopped.run_step(next(batches))
-    stopped.seconds = 2.0
+    stopped.seconds = 7.0
     stopped.save()
-    stopped.run_step(next(batches))  # lost, and its time with it
-    resumed = MaskRcnnTrainer(timed, pictures, CPU)
+    stopped.run_step(next(batches))  # lost
+    resumed = MaskRcnnTrainer(config, pictures, CPU)
     resumed.resume()
-    assert (resumed.step, resumed.seconds) == (2, 2.0)
     train_mask_rcnn(resumed, workers=0)
-    assert (resumed.step, resumed.seconds) == (5, 5.0)
-    done = MaskRcnnTrainer(timed, pictures, CPU)
-    done.resume()
-    train_mask_rcnn(done, workers=0)
-    assert done.step == 5
-    for name, weight in resumed.network.state_dict().items():
-        assert torch.equal(weight, done.network.state_dict()[name]), name
+    assert resumed.step == whole.step == 3
+    assert resumed.seconds > 7
+    for name, weight in whole.network.state_dict().items():
+        assert torch.allclose(weight, resumed.network.state_dict()[name], atol=1e-6), name
 
 
-@pytest.mark.usefixtures("small_network")
-def test_the_learning_rate_rises_and_falls_with_the_time_that_was_given(
-    timed: TimedRun, pictures: CocoRgbdDataset
-) -> None:
-    trainer = MaskRcnnTrainer(timed, pictures, CPU)
-    rates = []
-    for seconds in (0.5, 1.0, 2.5, 4.0, 4.999):
-        trainer.seconds = seconds
-        trainer.run_step(empty_batch())
-        rates.append(trainer.optimiser.param_groups[0]["lr"] / timed.train.learning_rate)
-    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.0], abs=2e-3)
-
-
-@pytest.mark.usefixtures("small_network")
-def test_a_run_does_not_go_on_under_another_budget(timed: TimedRun, pictures: CocoRgbdDataset) -> None:
-    MaskRcnnTrainer(timed, pictures, CPU).save()
-    with pytest.raises(ValueError, match="budget_ms 5000 -> 6000"):
-        MaskRcnnTrainer(dataclasses.replace(timed, budget_ms=6000), pictures, CPU).resume()
+def test_a_run_does_not_go_on_for_another_number_of_steps(config: TrainConfig, pictures: CocoRgbdDataset) -> None:
+    MaskRcnnTrainer(config, pictures, CPU).save()
+    with pytest.raises(ValueError, match="steps 3 -> 4"):
+        MaskRcnnTrainer(dataclasses.replace(config, steps=4), pictures, CPU).resume()

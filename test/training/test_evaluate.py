@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ from training.measuring.predict import predict
 from training.world.frame import render_image
 from training.world.scene import CLASS_NAMES
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TRUTH = [[(A, 0), (B, 1)], [(C, 2)]]
 FOUND = [[(A, 0, 0.9)], [(C, 2, 0.8)]]
 
@@ -314,8 +316,11 @@ def test_the_command_names_the_classes_that_model_and_data_do_not_share(
         ("--data {root}/data.yaml --limit 0", "error: limit 0 must be at least 1"),
     ],
 )
-def test_what_cannot_be_evaluated_is_told_in_one_line(tmp_path: Path, arguments: str, message: str) -> None:
+def test_what_cannot_be_evaluated_is_told_in_one_line(
+    tmp_path: Path, arguments: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_set(tmp_path, {"val": {"a.png": encoded(noise(0))}})
+    monkeypatch.setattr("sys.argv", ["evaluate.py", *arguments.format(root=tmp_path).split(), "--device", "cpu"])
     with pytest.raises(SystemExit, match=message) as caught:
-        main(arguments.format(root=tmp_path).split())
+        runpy.run_path(str(REPOSITORY / "training/evaluate.py"), run_name="__main__")
     assert "\n" not in str(caught.value)

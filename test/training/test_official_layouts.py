@@ -36,6 +36,8 @@ LIACI = (
     "sea_chest_grating", "paint_peel", "over_board_valves", "defect", "corrosion", "propeller", "anode", "bilge_keel",
     "marine_growth", "ship_hull",
 )  # fmt: skip
+TRASHCAN = ("rov", "plant", "animal_fish", "trash_unknown_instance")
+CLIPS = ("vid_000002_frame0000013.jpg", "vid_000004_frame0000002.jpg")
 SALIENT = ("foreground",)
 LAYOUTS = {
     "come15k": [
@@ -58,6 +60,18 @@ LAYOUTS = {
         Coco(f"{s}/labels.json", f"{s}/data", ("rigid_plastic", "cardboard", "metal", "soft_plastic"))
         for s in ("train", "val", "test")
     ],
+    "trashcan": [
+        Coco(f"instance_version/instances_{s}_trashcan.json", f"instance_version/{s}", TRASHCAN, file_names=CLIPS)
+        for s in ("train", "val")
+    ],
+    "trashcan_coco": [
+        Coco(f"{s}.json", "images", TRASHCAN, file_names=CLIPS)
+        for s in ("train", "val", "train_without_held_clips", "held_clips")
+    ],
+    "deepfish": [Coco(f"{s}.json", "images", ("fish",)) for s in ("train", "val")],
+    "aquarium": [Coco(f"{s}.json", "images", ("fish", "shark")) for s in ("train", "val")],
+    "coco226": [Coco("train.json", "images", ("person", "boat"))],
+    "corrosion25": [Coco("train.json", "images", ("corrosion",))],
     "coco2017": [Coco(f"annotations/instances_{s}2017.json", f"{s}2017", ("person", "boat")) for s in ("train", "val")],
     "coco_folder": [Coco(f"{s}.json", "rgb", ("crab",), "depth", (f"{s}1.jpg", f"{s}2.png")) for s in ("train", "val")],
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from spda_sam_core.weights.files import file_sha256
 from training.data.batches import TrainingBatches
 from training.data.data_config import split_files
 from training.data.dataset import CocoRgbdDataset
+from training.data.vocabulary import load_vocabulary
 from training.learning.fine_tune import take_fitting_weights
 from training.learning.moving_average import MovingAverage
 from training.learning.train_config import TrainConfig, load_train_config, write_model
@@ -243,12 +245,16 @@ def test_a_file_from_before_a_field_was_there_counts_as_its_default(
         new_trainer(dataclasses.replace(config, accumulate=3), dataset).resume()
 
 
-@pytest.mark.parametrize("name", ["tiny", "ablation", "fine_tune"])
+@pytest.mark.parametrize("name", ["tiny", "ablation", "fine_tune", "sea", "tiny_mixture"])
 def test_the_shipped_recipes_name_a_model_and_data_that_are_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     recipe = load_train_config(f"config/train/{name}.yaml")
     load_model_config(recipe.model, class_names=("anode", "object"))
-    split_files(Path(recipe.data), "train")
+    sets = [(recipe.data, "train")] if isinstance(recipe.data, str) else [(s.data, s.split) for s in recipe.data]
+    for data, split in sets:
+        split_files(Path(data), split)
+    if recipe.classes is not None:
+        load_vocabulary(recipe.classes)
 
 
 def test_a_loss_that_is_not_finite_stops_training(config: TrainConfig, dataset: CocoRgbdDataset) -> None:
@@ -295,12 +301,17 @@ def test_depth_of_some_validation_pictures_only_is_refused_before_training(
     ],
 )
 def test_the_command_says_in_one_line_what_it_cannot_use(
-    config: TrainConfig, tmp_path: Path, run_file: Callable[[TrainConfig], Path], change: dict[str, str], message: str
+    config: TrainConfig,
+    run_file: Callable[[TrainConfig], Path],
+    change: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = run_file(config)
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
+    monkeypatch.setattr("sys.argv", ["train.py", "--config", str(path), "--device", "cpu"])
     with pytest.raises(SystemExit, match=message) as caught:
-        main(["--config", str(path), "--device", "cpu"])
+        runpy.run_path(str(REPOSITORY / "training/train.py"), run_name="__main__")
     assert "\n" not in str(caught.value)
 
 
@@ -320,7 +331,8 @@ def test_training_on_nothing_is_refused(
     (tmp_path / "empty.json").write_text(json.dumps(document))
     empty = CocoRgbdDataset(dataset.root, tmp_path / "empty.json")
     train_set, validation = (empty, dataset) if split == "train" else (dataset, empty)
-    with pytest.raises(ValueError, match=f"not one of 6 pictures of '{split}' has a mask to learn from"):
+    told = {"train": "not one of 6 pictures to learn from has a mask", "val": "val: no instance in the pictures to val"}
+    with pytest.raises(ValueError, match=told[split]):
         Trainer(config, train_set, validation, torch.device("cpu"))
 
 

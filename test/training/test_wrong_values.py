@@ -15,11 +15,14 @@ from spda_sam_core.config import load_model_config
 from training.ablate import load_ablation
 from training.data.data_config import load_data_config, split_files
 from training.data.rendered_folder import load_rendered_config
+from training.data.vocabulary import load_vocabulary
 from training.learning.train_config import load_train_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 READERS: dict[str, Any] = {
     "train/tiny": load_train_config,
+    "train/sea": load_train_config,
+    "classes/sea": load_vocabulary,
     "model/tiny": lambda path: load_model_config(path, class_names=("a",)),
     "data/coco_folder": load_data_config,
     "data/cityscapes": load_data_config,
@@ -49,6 +52,10 @@ def test_the_shipped_file_is_read(kind: str, monkeypatch: pytest.MonkeyPatch) ->
         ("train/tiny", "learning_rate", float("nan"), "learning_rate: nan is no finite number"),
         ("train/tiny", "learning_rate", False, "learning_rate: False is no number"),
         ("train/tiny", "data", 3, "data: 3 is no text"),
+        ("train/tiny", "data", [3], "data[0]: 3 is no mapping of keys to values"),
+        ("train/tiny", "data", {"data": "a"}, "data: {'data': 'a'} is no text and no list"),
+        ("train/sea", "classes", 3, "classes: 3 is no text"),
+        ("train/sea", "augment.copy_paste", 2, "augment: copy_paste 2.0 must lie in [0, 1]"),
         ("train/tiny", "init_from", 1, "init_from: 1 is no text"),
         ("train/tiny", "augment.scale", [0.5, "1.8"], "augment.scale[1]: '1.8' is no number"),
         ("train/tiny", "augment.scale", 2, "augment.scale: 2 is no list"),

@@ -36,6 +36,7 @@ class AugmentConfig:
         estimated_depth: share of the pictures that see the network's own estimate.
         no_depth: share of the pictures that see none.
         sensor_holes: share of the others whose depth gets a sensor's noise and holes.
+        copy_paste: chance of things from another picture, see `training.data.copy_paste`.
     """
 
     scale: tuple[float, float] = (0.7, 1.8)
@@ -47,11 +48,14 @@ class AugmentConfig:
     estimated_depth: float = 0.2
     no_depth: float = 0.3
     sensor_holes: float = 0.4
+    copy_paste: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale {self.scale} must rise from above 0")
-        for name in ("flip", "turbidity", "blur_noise", "estimated_depth", "no_depth", "sensor_holes", "colour"):
+        for name in (
+            "flip", "turbidity", "blur_noise", "estimated_depth", "no_depth", "sensor_holes", "colour", "copy_paste"
+        ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1]")
         if self.estimated_depth + self.no_depth > 1:

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from training.data.augment import TrainingPicture, augment
+from training.data.copy_paste import paste_things
 from training.data.dataset import CocoRgbdDataset
+from training.data.mixture import Mixture, mixture_of
 from training.learning.train_config import TrainConfig
 
 
@@ -26,6 +28,7 @@ class Batch(NamedTuple):
         estimate: (B,) float32.
         true_inverse_depth: (B, 1, S, S) float32.
         true_depth_valid: (B, 1, S, S) float32.
+        origin: (B,) int64, which set of the mixture each picture is of.
         masks: B of (M, S, S) bool.
         boxes_xyxy: B of (M, 4) float32 network pixels.
         class_ids: B of (M,) int64.
@@ -37,6 +40,7 @@ class Batch(NamedTuple):
     estimate: Tensor
     true_inverse_depth: Tensor
     true_depth_valid: Tensor
+    origin: Tensor
     masks: list[Tensor]
     boxes_xyxy: list[Tensor]
     class_ids: list[Tensor]
@@ -51,7 +55,7 @@ class TrainingBatches(IterableDataset[Batch]):
     """The batches of a run from `first_step` to its end.
 
     Args:
-        pictures: the training split.
+        pictures: to learn from.
         config: the run.
         size: S.
         first_step: step to begin at.
@@ -60,14 +64,14 @@ class TrainingBatches(IterableDataset[Batch]):
 
     def __init__(
         self,
-        pictures: CocoRgbdDataset,
+        pictures: CocoRgbdDataset | Mixture,
         config: TrainConfig,
         size: int,
         *,
         first_step: int,
         share: Sequence[int] | None = None,
     ) -> None:
-        self.pictures = pictures
+        self.mixture = mixture_of(pictures, config.seed)
         self.config = config
         self.size = size
         self.first_step = first_step
@@ -95,13 +99,15 @@ class TrainingBatches(IterableDataset[Batch]):
         """The batch of a step, or the share of it."""
         first = step * self.config.batch_size
         made = [self.picture(first + i) for i in self.share]
-        stacked = (torch.from_numpy(np.stack([getattr(p, name) for p in made])) for name in Batch._fields[:6])
-        listed = ([torch.from_numpy(getattr(p, name)) for p in made] for name in Batch._fields[6:])
-        return Batch(*stacked, *listed)
+        stacked = {name: np.stack([getattr(p, name) for _, p in made]) for name in Batch._fields[:6]}
+        listed = {name: [torch.from_numpy(getattr(p, name)) for _, p in made] for name in Batch._fields[7:]}
+        origin = torch.tensor([origin for origin, _ in made])
+        return Batch(*(torch.from_numpy(array) for array in stacked.values()), origin, **listed)
 
-    def picture(self, number: int) -> TrainingPicture:
-        """The picture that the run sees as its `number`-th; every epoch has its own order."""
-        epoch, position = divmod(number, len(self.pictures))
-        order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.pictures))
-        rng = np.random.default_rng((self.config.seed, epoch, position))
-        return augment(self.pictures[int(order[position])], self.size, self.config.augment, rng)
+    def picture(self, number: int) -> tuple[int, TrainingPicture]:
+        """The picture that the run sees as its `number`-th, and which set of the mixture it is of."""
+        origin, sample, rng = self.mixture.draw(number)
+        # no chance is drawn where nothing is pasted: the other changes stay as they are
+        if self.config.augment.copy_paste and rng.random() < self.config.augment.copy_paste:
+            sample = paste_things(sample, self.mixture.lent(rng), rng)
+        return origin, augment(sample, self.size, self.config.augment, rng)

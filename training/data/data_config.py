@@ -5,7 +5,8 @@ One file per data set lies in `config/data/`; docs/datasets.md says where each c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -78,6 +79,10 @@ class CocoData:
         depth_estimator: Depth Anything V2, a file or a folder: pictures without a depth image have its estimates,
             once `training.estimate_depth` has made them.
         merge_classes: name of the one class that all classes become, for class-agnostic work.
+        scenes: regular expression; pictures whose file names have the same first match are of one scene, such as a
+            clip, and are never parted by `training.data.held_back`. None: each picture is a scene of its own.
+        model_terms: what a model that has learned from these pictures may be used for, where that is not anything; it
+            goes into the checkpoint, and is shown whenever that is loaded.
     """
 
     root: Path
@@ -87,9 +92,15 @@ class CocoData:
     bits: int | None = None
     depth_estimator: str | None = None
     merge_classes: str | None = None
+    scenes: str | None = None
+    model_terms: str | None = None
 
     def __post_init__(self) -> None:
         _check_pictures(self.splits, self.depth, self.bits)
+        try:
+            re.compile(self.scenes or "")
+        except re.error as error:
+            raise ValueError(f"scenes '{self.scenes}' is no regular expression ({error})") from error
 
 
 @settings
@@ -170,6 +181,29 @@ def load_data_config(path: Path) -> CocoData | LabelData:
     """Read the YAML of a data set that is not rendered; raises what `load_settings` raises."""
     name, entries = read_data(path)
     return settings_from(CocoData if name == "coco" else LabelData, entries, str(path))
+
+
+def model_terms_of(path: Path) -> str | None:
+    """See `CocoData.model_terms`; raises what `load_data_config` raises."""
+    if read_data(path)[0] != "rendered" and isinstance(config := load_data_config(path), CocoData):
+        return config.model_terms
+    return None
+
+
+def scene_of_pictures(path: Path) -> Callable[[str], str]:
+    """What names the scene of a picture of a data set by its file name; raises what `load_data_config` raises."""
+    scenes = None
+    if read_data(path)[0] != "rendered" and isinstance(config := load_data_config(path), CocoData):
+        scenes = config.scenes
+    if scenes is None:
+        return str
+    pattern = re.compile(scenes)
+
+    def scene(file_name: str) -> str:
+        found = pattern.search(file_name)
+        return found.group() if found else file_name
+
+    return scene
 
 
 def split_names(path: Path) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,7 @@ class CocoRgbdDataset:
         self.category_ids: tuple[int, ...] = tuple(int(c["id"]) for c in categories)
         self.image_ids: tuple[int, ...] = tuple(sorted(self.coco.imgs)[:limit])
         self._class_of = {category: i for i, category in enumerate(self.category_ids)}
+        self._places: Sequence[int] = range(len(self.image_ids))  # of the pictures in the store
         self._labels = LabelStore((self.coco.imgs[i], self.coco.imgToAnns.get(i, [])) for i in self.image_ids)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,7 +133,7 @@ class CocoRgbdDataset:
         depth_m, relative_inverse_depth = self.depth_of(index)
         return Sample(
             image_id=self.image_ids[index],
-            file_name=str(self._record(index)["file_name"]),
+            file_name=self.file_name(index),
             rgb=rgb,
             depth_m=depth_m,
             masks=masks,
@@ -140,7 +143,19 @@ class CocoRgbdDataset:
 
     def _record(self, index: int) -> dict[str, Any]:
         """The entry of picture `index` in the COCO file."""
-        return self._labels.record(index)
+        return self._labels.record(self._places[index])
+
+    def part(self, indices: Sequence[int]) -> CocoRgbdDataset:
+        """The same data set with these pictures alone, in this order."""
+        chosen = copy.copy(self)
+        chosen.coco = self.coco
+        chosen.image_ids = tuple(self.image_ids[index] for index in indices)
+        chosen._places = tuple(self._places[index] for index in indices)
+        return chosen
+
+    def file_name(self, index: int) -> str:
+        """Name of picture `index` below the folder of the pictures."""
+        return str(self._record(index)["file_name"])
 
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of picture `index`, as the COCO file says."""
@@ -160,7 +175,7 @@ class CocoRgbdDataset:
 
     def annotations(self, index: int, *, crowd: bool = False) -> list[dict[str, Any]]:
         """What is labelled in picture `index`, in the order of `instances`; or its crowd regions."""
-        return [a for a in self._labels.annotations(index) if bool(a["iscrowd"]) == crowd]
+        return [a for a in self._labels.annotations(self._places[index]) if bool(a["iscrowd"]) == crowd]
 
     def instances(self, index: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Masks (N, H, W) and class ids (N,) of picture `index`."""
@@ -183,7 +198,7 @@ class CocoRgbdDataset:
         """Where a cached estimate for picture `index` belongs, whether or not it is there; None without a cache."""
         if self.cache is None:
             return None
-        return cached_file(self.cache, self.images.relative_to(self.root), str(self._record(index)["file_name"]))
+        return cached_file(self.cache, self.images.relative_to(self.root), self.file_name(index))
 
     def has_depth(self, index: int) -> bool:
         """Whether picture `index` has a depth image or a cached estimate."""

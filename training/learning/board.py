@@ -47,19 +47,26 @@ class Board:
     def metrics(self, metrics: Mapping[str, Any], step: int) -> None:
         """Curves `val/<name>` of every average precision, and `val_class/<class>` of each class's mask AP.
 
+        Where several sets were measured, also `val_<set>/<name>` of each.
+
         Args:
-            metrics: what `training.measuring.measure.evaluate` gives.
+            metrics: what `training.learning.validation.validate` gives.
             step: step after which it was measured.
         """
         for name, value in average_precisions(metrics).items():
             self._writer.add_scalar(f"val/{name}", value, step)
+        for of_set, its_metrics in metrics.get("sets", {}).items():
+            for name, value in average_precisions(its_metrics).items():
+                self._writer.add_scalar(f"val_{of_set}/{name}", value, step)
         for name, of_class in metrics["per_class"].items():
             if of_class["mask_ap"] is not None:
                 self._writer.add_scalar(f"val_class/{name}", of_class["mask_ap"], step)
 
-    def predictions(self, model: SpdaSam, dataset: CocoRgbdDataset, step: int) -> None:
-        """A sheet `val/predictions` of the first pictures of `dataset`, see `prediction_sheet`."""
-        self._writer.add_image("val/predictions", prediction_sheet(model, dataset), step, dataformats="HWC")
+    def predictions(self, model: SpdaSam, sets: Mapping[str, CocoRgbdDataset], step: int) -> None:
+        """Sheets `val_<set>/predictions` of the first pictures of each set, `val/` of one alone: `prediction_sheet`."""
+        for name, dataset in sets.items():
+            tag = "val/predictions" if len(sets) == 1 else f"val_{name}/predictions"
+            self._writer.add_image(tag, prediction_sheet(model, dataset), step, dataformats="HWC")
 
     def flush(self) -> None:
         """Put everything on disk, so that a kill leaves no gap before the step that a resumed run begins at."""
@@ -67,7 +74,7 @@ class Board:
 
 
 def average_precisions(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Of what `evaluate` gives, the average precisions over classes that there are, in per cent."""
+    """Of what `validate` gives, the average precisions over classes that there are, in per cent."""
     return {name: value for name, value in metrics.items() if "_ap" in name and value is not None}
 
 

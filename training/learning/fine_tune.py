@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from spda_sam_core.network.network import SpdaSamNetwork
@@ -12,8 +14,20 @@ _CLASS_ROWS = "proposal_head.classes."
 """Of the last class convolution, the only weights with one row per class."""
 
 
+class Taken(NamedTuple):
+    """What a run begins with.
+
+    Attributes:
+        summary: what was taken and what was not, for people.
+        terms: of use, which go on to what the run makes of these weights.
+    """
+
+    summary: str
+    terms: tuple[str, ...]
+
+
 @torch.no_grad()
-def take_fitting_weights(model: SpdaSamNetwork, checkpoint: str) -> str:
+def take_fitting_weights(model: SpdaSamNetwork, checkpoint: str) -> Taken:
     """Put every weight of a checkpoint into `model` that it has by the same name and in the same shape.
 
     Classes are told by their names: rows of the class head move to the places of their names, those of new classes stay
@@ -22,9 +36,6 @@ def take_fitting_weights(model: SpdaSamNetwork, checkpoint: str) -> str:
     Args:
         model: the model to begin with.
         checkpoint: a file, or the preset of a shipped one.
-
-    Returns:
-        What was taken and what was not, for people.
 
     Raises:
         CheckpointError: what `load_checkpoint` raises.
@@ -52,4 +63,4 @@ def take_fitting_weights(model: SpdaSamNetwork, checkpoint: str) -> str:
     new = len(model.config.class_names) - len(shared)
     of_which = f", {new} of {len(model.config.class_names)} classes are new" if new else ""
     missing = f"; {len(left)} weights are not in it, such as {left[0]}" if left else ""
-    return f"begins with {info.path}{of_which}{missing}"
+    return Taken(f"begins with {info.path}{of_which}{missing}", info.terms)

@@ -79,6 +79,8 @@ class Targets:
         class_ids: (M,) int64.
         inverse_depth: (1, S, S) float32 in [0, 1], the true one, whatever the network is shown.
         depth_valid: (1, S, S) float32, 1 where it is known.
+        labelled: (B, C) bool, the classes that the set of each picture labels; (B, 1) for all or none.
+        complete: (B,) bool, whether every thing in the picture is labelled as something.
     """
 
     masks: list[Tensor]
@@ -86,6 +88,8 @@ class Targets:
     class_ids: list[Tensor]
     inverse_depth: Tensor
     depth_valid: Tensor
+    labelled: Tensor
+    complete: Tensor
 
 
 class TrainingLosses(nn.Module):
@@ -134,7 +138,7 @@ class TrainingLosses(nn.Module):
         many_logits = self.one_to_many(proposals.features)
         one, many = assign_batch(proposals, many_logits, targets, model.config.input_size)
         best, _ = best_unique(proposals.scores().detach(), proposals.boxes_xyxy.detach(), self.decoded)
-        index, owners = choose_decoded(one, many, best, generators)
+        index, owners = choose_decoded(one, many, best, targets.complete, generators)
         shift = displacements(owners, generators)
         masks, ious = model.segment(features.fused, pyramid, proposals.pick(index), shift)
         losses = {
@@ -142,7 +146,7 @@ class TrainingLosses(nn.Module):
             "classes_one_to_many": class_loss(many_logits, many, targets),
             "boxes": 0.5 * (box_loss(proposals, one, targets) + box_loss(proposals, many, targets)),
             "quality": quality_loss(proposals, many, targets),
-            **mask_losses(masks, ious, owners, targets.masks, targets.boxes_xyxy),
+            **mask_losses(masks, ious, owners, targets.masks, targets.boxes_xyxy, targets.complete),
             "depth": depth_loss(features.depth_logits, targets.inverse_depth, targets.depth_valid),
         }
         weighted = [losses[name] * getattr(self.weights, name) for name in vars(self.weights)]
@@ -165,14 +169,21 @@ def assign_batch(
 
 
 def choose_decoded(
-    one: list[Assignment], many: list[Assignment], best: Tensor, generators: Sequence[torch.Generator]
+    one: list[Assignment],
+    many: list[Assignment],
+    best: Tensor,
+    complete: Tensor,
+    generators: Sequence[torch.Generator],
 ) -> tuple[Tensor, Tensor]:
     """Places whose masks are decoded: all one-to-one matches, then as many one-to-many ones as of the best places.
+
+    In a picture that is not complete the best places teach nothing, and one-to-many ones take all of the room.
 
     Args:
         one: matches of each picture.
         many: the same, one-to-many.
         best: (B, P) the places that would be decoded when running, best first.
+        complete: (B,), see `Targets`.
         generators: one per picture.
 
     Returns:
@@ -184,7 +195,7 @@ def choose_decoded(
     for i, (*pair, generator) in enumerate(zip(one, many, generators, strict=True)):
         shuffled = [torch.randperm(len(a.places), generator=generator).to(index.device) for a in pair]
         new = ~torch.isin(pair[1].places[shuffled[1]], pair[0].places)
-        room = max(0, (decoded - len(shuffled[0])) // 2)
+        room = max(0, (decoded - len(shuffled[0])) // (2 if complete[i] else 1))
         shuffled[1] = shuffled[1][new][:room]
         places = torch.cat([a.places[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
         instances = torch.cat([a.instances[order] for a, order in zip(pair, shuffled, strict=True)])[:decoded]
@@ -213,13 +224,18 @@ def displacements(owners: Tensor, generators: Sequence[torch.Generator]) -> Tens
 
 
 def class_loss(class_logits: Tensor, assignments: list[Assignment], targets: Targets) -> Tensor:
-    """Varifocal loss (Zhang et al., CVPR 2021) towards the assignment's quality, per unit of quality in the batch."""
+    """Varifocal loss (Zhang et al., CVPR 2021) towards the assignment's quality, per unit of quality in the batch.
+
+    Federated, as LVIS has it (Gupta et al., CVPR 2019): that a place is not of a class is taught only for classes that
+    the picture's set labels, that it is of its instance's class always.
+    """
     wanted = torch.zeros_like(class_logits, dtype=torch.float32)  # (B, N, C)
     for i, a in enumerate(assignments):
         wanted[i, a.places, targets.class_ids[i][a.instances]] = a.quality.float()
     logits = class_logits.float()
     # nearly all places show nothing of a class: only those that claim otherwise count
-    weight = torch.where(wanted > 0, wanted, 0.75 * logits.detach().sigmoid().square())
+    doubted = 0.75 * logits.detach().sigmoid().square() * targets.labelled[:, None]
+    weight = torch.where(wanted > 0, wanted, doubted)
     loss = F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum")
     return loss / normaliser(wanted.sum())
 

@@ -20,11 +20,13 @@ def mask_losses(
     owners: Tensor,
     true_masks: list[Tensor],
     true_boxes_xyxy: list[Tensor],
+    complete: Tensor,
 ) -> dict[str, Tensor]:
     """Cross-entropy and dice of the masks that stand for an instance, and predicted IoU of all.
 
     Each is the mean over masks and passes. Masks of places that were not matched count with the IoU that they have
-    with any instance, so that a mask of nothing learns to say so (as Mask Scoring R-CNN: Huang et al., CVPR 2019).
+    with any instance, so that a mask of nothing learns to say so (as Mask Scoring R-CNN: Huang et al., CVPR 2019). In a
+    picture that is not complete they teach nothing: what they show may be a thing that nobody labelled.
 
     Args:
         masks: logits (B, P, h, h) of each pass.
@@ -32,6 +34,7 @@ def mask_losses(
         owners: (B, P) instance of each mask, -1 for none.
         true_masks: (M, S, S) bool of each picture.
         true_boxes_xyxy: (M, 4) of each picture, network pixels.
+        complete: (B,) bool, whether every thing in the picture is labelled.
     """
     used = owners >= 0
     # the share of each cell that the instance covers: the edge lies where a bilinear enlargement puts it
@@ -41,6 +44,8 @@ def mask_losses(
     boxes = torch.cat([b[owners[i, used[i]]] for i, b in enumerate(true_boxes_xyxy)]) / pixel  # (A, 4) cells
     weight = pixel_weights(boxes, masks[0].shape[-1])
     count = normaliser(used.sum().float())
+    judged = (used | complete[:, None]).float()
+    n_judged = normaliser(judged.sum())
     terms = {"mask_bce": masks[0].new_zeros((), dtype=torch.float32)}
     terms |= {"mask_dice": terms["mask_bce"], "iou": terms["mask_bce"]}
     for logits, predicted_iou in zip(masks, ious, strict=True):
@@ -52,7 +57,8 @@ def mask_losses(
         terms["mask_bce"] = terms["mask_bce"] + bce.sum() / (count * len(masks))
         terms["mask_dice"] = terms["mask_dice"] + dice.sum() / (count * len(masks))
         iou = torch.stack([true_iou(logits[i], t, owners[i]) for i, t in enumerate(truth)])
-        terms["iou"] = terms["iou"] + F.mse_loss(predicted_iou.float(), iou) / len(masks)
+        wrong = (predicted_iou.float() - iou).square() * judged
+        terms["iou"] = terms["iou"] + wrong.sum() / (n_judged * len(masks))
     return terms
 
 

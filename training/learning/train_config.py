@@ -14,6 +14,7 @@ from spda_sam_core.config import load_model_config
 from spda_sam_core.settings import load_settings, settings
 from spda_sam_core.weights.files import write_whole
 from training.data.augment import AugmentConfig
+from training.data.mixture import DataShare
 from training.learning.losses import LossWeights
 from training.learning.precision import Precision
 from training.learning.schedule import check_schedule
@@ -30,7 +31,7 @@ class TrainConfig:
     """One run.
 
     Attributes:
-        data: YAML of the data set, with splits "train" and "val".
+        data: YAML of the data set, with splits "train" and "val"; or a list of sets to learn from together.
         model: preset, or YAML of the model.
         output: folder for checkpoints, TensorBoard and the finished model.
         seed: seed of initial weights, order and augmentation.
@@ -46,7 +47,7 @@ class TrainConfig:
         precision: compute in float32, in bfloat16, or, for "auto", in bfloat16 where the machine is fast in it.
         save_every: steps between files to resume from.
         validate_every: steps between validations, each with a checkpoint.
-        n_validation: pictures of split "val" to validate on.
+        n_validation: pictures of split "val" to validate on; of a list, of what each set holds back.
         loss_weights: weight of each term.
         augment: ranges of augmentation.
         init_from: checkpoint, file or name, to begin with where it fits; null: from nothing, or from the base alone.
@@ -55,9 +56,10 @@ class TrainConfig:
         encoder_rate: share of the learning rate that the encoder gets: it has learned from more pictures than these.
         layer_decay: share of the learning rate that each layer of the encoder keeps of the next one's, in (0, 1], see
             `training.learning.parameter_groups`.
+        classes: YAML of the vocabulary that joins the classes of a list of sets; null: by the names that they have.
     """
 
-    data: str
+    data: str | tuple[DataShare, ...]
     model: str
     output: str
     seed: int = 0
@@ -80,6 +82,7 @@ class TrainConfig:
     accumulate: int = 1
     encoder_rate: float = 0.3
     layer_decay: float = 1.0
+    classes: str | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -105,7 +108,29 @@ class TrainConfig:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in (0, 1]")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay {self.ema_decay} must lie in [0, 1)")
+        if isinstance(self.data, str):
+            if self.classes is not None:
+                raise ValueError(
+                    f"classes {self.classes} join a list of sets, data is {self.data} alone: leave classes out (null)"
+                )
+        else:
+            names = [share.name for share in self.data]
+            if not names or len(set(names)) < len(names):
+                raise ValueError(f"data lists {names}: give at least one set, and each split once, with one weight")
+            if self.augment.copy_paste and not any(share.lends for share in self.data):
+                raise ValueError(f"augment.copy_paste {self.augment.copy_paste}: no set of data lends things to paste")
         check_schedule(self.learning_rate, self.warmup_steps, self.decay_steps, self.steps)
+
+    @property
+    def data_set(self) -> str:
+        """The YAML of the one data set, for comparisons that are made on one.
+
+        Raises:
+            ValueError: there is a list of them.
+        """
+        if not isinstance(self.data, str):
+            raise ValueError(f"data lists {len(self.data)} sets: give the YAML of one, to learn from and compare on")
+        return self.data
 
 
 def write_model(path: Path, preset: str, changes: Mapping[str, Any]) -> None:

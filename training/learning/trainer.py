@@ -25,18 +25,19 @@ from spda_sam_core.weights.files import read_header
 from spda_sam_core.weights.official_weights import Base, load_base, load_trained_state, trained_state
 from training.data.batches import Batch, TrainingBatches
 from training.data.dataset import CocoRgbdDataset
+from training.data.mixture import Mixture, mixture_of
 from training.learning.distributed import gather, is_first, process_count, share_of_batch
 from training.learning.fine_tune import take_fitting_weights
 from training.learning.global_batch_norm import normalise_over_processes
 from training.learning.imagenet import load_imagenet
 from training.learning.losses import OneToManyHead, Targets, TrainingLosses
 from training.learning.moving_average import MovingAverage
-from training.learning.parameter_groups import parameter_groups
+from training.learning.parameter_groups import build_adamw, parameter_groups, set_rates
 from training.learning.precision import keep_depthwise_float32, precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
 from training.learning.train_config import MAY_CHANGE, TrainConfig
-from training.measuring.measure import evaluate
+from training.learning.validation import check_validation, validate
 
 
 class Trainer:
@@ -48,7 +49,7 @@ class Trainer:
     Args:
         config: the run.
         train: pictures to learn from; the model gets their classes.
-        validation: pictures to measure on.
+        validation: pictures to measure on, or several sets of them by name; the best model is that of the best mean.
         device: where to compute.
 
     Raises:
@@ -57,31 +58,29 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, train: CocoRgbdDataset, validation: CocoRgbdDataset, device: torch.device
+        self,
+        config: TrainConfig,
+        train: CocoRgbdDataset | Mixture,
+        validation: CocoRgbdDataset | Mapping[str, CocoRgbdDataset],
+        device: torch.device,
     ) -> None:
-        if validation.class_names != train.class_names:
+        self.mixture = mixture_of(train, config.seed)
+        self.validation = validation if isinstance(validation, Mapping) else {"val": validation}
+        class_names = self.mixture.class_names
+        if not any(each.pictures.has_instances() for each in self.mixture.sets):
             raise ValueError(
-                f"{config.data}: 'train' has classes {train.class_names}, 'val' has {validation.class_names}: "
-                "they must be the same, in the same order"
+                f"not one of {len(self.mixture)} pictures to learn from has a mask: python training/check.py says what "
+                "there is"
             )
-        for split, pictures in (("train", train), ("val", validation)):
-            if not pictures.has_instances():
-                raise ValueError(
-                    f"{config.data}: not one of {len(pictures)} pictures of '{split}' has a mask to learn from or be "
-                    "measured by: python training/check.py says what is there"
-                )
-        with_depth = sum(validation.has_depth(i) for i in range(len(validation)))
-        if 0 < with_depth < len(validation):  # now, not at the first validation
-            raise ValueError(
-                f"{config.data}: {with_depth} of {len(validation)} pictures to validate on have depth: estimate the "
-                f"rest with python -m training.estimate_depth --data {config.data} --split val"
-            )
+        check_validation(self.validation, class_names)
         self.share = share_of_batch(config.batch_size, config.accumulate)
-        model_config = load_model_config(config.model, class_names=train.class_names)
+        model_config = load_model_config(config.model, class_names=class_names)
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.precision = precision_of(config.precision, device)
-        self.train_set, self.validation = train, validation
+        everything = (True,) * len(class_names)
+        self.labelled = torch.tensor([each.labelled or everything for each in self.mixture.sets], device=device)
+        self.complete = torch.tensor([each.complete for each in self.mixture.sets], device=device)
         # convolutions on CPU and GPU run faster with channels last
         self.model: SpdaSamNetwork = build_network(model_config).to(device, memory_format=torch.channels_last)
         self.base: Base | None = None
@@ -89,23 +88,24 @@ class Trainer:
             self.base = load_base(self.model, find_weights(model_config.encoder))
         if isinstance(self.model.rgb_path, EfficientNetLiteEncoder) and config.init_from is None:
             load_imagenet(self.model.rgb_path, model_config.encoder)
+        self.terms = {each.terms for each in self.mixture.sets if each.terms}
         if config.init_from is not None:
             taken = take_fitting_weights(self.model, config.init_from)
+            self.terms |= set(taken.terms)
             if is_first():
-                print(taken)
+                print(taken.summary)
         self.one_to_many = OneToManyHead(self.model).to(device, memory_format=torch.channels_last)
         if self.precision is torch.bfloat16 and device.type == "cpu":
             keep_depthwise_float32(self.model)
             keep_depthwise_float32(self.one_to_many)
         self.average = MovingAverage(self.model, config.ema_decay)
-        groups = parameter_groups(
-            self.model, self.one_to_many, encoder_rate=config.encoder_rate, layer_decay=config.layer_decay
+        self.groups = parameter_groups(
+            (*self.model.parameters(), *self.one_to_many.parameters()),
+            self.model.rgb_path,
+            encoder_rate=config.encoder_rate,
+            layer_decay=config.layer_decay,
         )
-        self.rates = [group.rate for group in groups]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": g.parameters, "weight_decay": config.weight_decay if g.decays else 0.0} for g in groups],
-            lr=config.learning_rate,
-        )
+        self.optimiser = build_adamw(self.groups, config.weight_decay)
         losses = TrainingLosses(
             self.model, self.one_to_many, decoded=config.decoded_per_image, weights=config.loss_weights
         )
@@ -129,7 +129,7 @@ class Trainer:
     def batches(self, workers: int) -> Iterator[Batch]:
         """This process's share of the batches from the step reached to the end."""
         source = TrainingBatches(
-            self.train_set,
+            self.mixture,
             self.config,
             self.model.config.input_size,
             first_step=self.step,
@@ -153,8 +153,7 @@ class Trainer:
             decay_steps=self.config.decay_steps,
             steps=self.config.steps,
         )
-        for group, share in zip(self.optimiser.param_groups, self.rates, strict=True):
-            group["lr"] = rate * share
+        set_rates(self.optimiser, self.groups, rate)
         self.model.train()
         self.optimiser.zero_grad()
         pieces = batch.split(self.config.accumulate)
@@ -186,7 +185,8 @@ class Trainer:
             )
         )  # fmt: skip
         labels = ([t.to(self.device) for t in part] for part in (piece.masks, piece.boxes_xyxy, piece.class_ids))
-        targets = Targets(*labels, true_inverse_depth, true_valid)
+        origin = piece.origin.to(self.device)
+        targets = Targets(*labels, true_inverse_depth, true_valid, self.labelled[origin], self.complete[origin])
         # they follow from the picture's place in the run, not from which process has it
         generators = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
         with self._autocast():
@@ -211,12 +211,9 @@ class Trainer:
             yield SpdaSam(TorchRuntime(self.model))
 
     def validate(self) -> dict[str, Any]:
-        """Metrics of `training.measuring.measure.evaluate` of the averaged model on the validation pictures.
-
-        It sees the depth of the data if there is any.
-        """
+        """What `training.learning.validation.validate` says of the averaged model."""
         with self.averaged() as model:
-            return evaluate(model, self.validation, "true" if self.validation.has_depth(0) else "none")
+            return validate(model, self.validation)
 
     def save(self) -> None:
         """Write what `resume` needs."""
@@ -275,8 +272,9 @@ class Trainer:
             "steps_done": self.step,
             "precision": str(self.precision).removeprefix("torch."),
             "training_seconds": round(self.seconds),
-            "n_training_images": len(self.train_set),
+            "n_training_images": len(self.mixture),
             "commit": current_commit(),
+            "terms": sorted(self.terms),
         }
         with self.average.inside(self.model):
             save_checkpoint(self.export_path, self.model, metadata, base=self.base)

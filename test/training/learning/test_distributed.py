@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from training.data.dataset import CocoRgbdDataset
 from training.learning import distributed, losses
@@ -30,7 +31,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from training.data.batches import Batch
-from training.data.dataset import open_split
+from training.data.training_data import open_training_data
 from training.learning.distributed import is_first, joined_processes
 from training.learning.train_config import load_train_config
 from training.learning import trainer as trainer_module
@@ -49,14 +50,14 @@ class Double(TorchFunctionMode):  # float32 wherever it is asked for becomes flo
 
 torch.set_default_dtype(torch.float64)
 config = load_train_config(sys.argv[1])
-pictures = open_split(config.data, "train")
+data = open_training_data(config)
 with joined_processes("cpu") as device, Double():
-    trainer = Trainer(config, pictures, pictures, device)
+    trainer = Trainer(config, data.train, data.validation, device)
     batches, seen = trainer.batches(workers=0), {}
     for step in range(4):
         batch = next(batches)
-        inputs = [tensor.double() for tensor in batch[:6]]
-        batch = Batch(*inputs, batch.masks, [boxes.double() for boxes in batch.boxes_xyxy], batch.class_ids)
+        doubled = {name: getattr(batch, name).double() for name in Batch._fields[:6]}
+        batch = batch._replace(**doubled, boxes_xyxy=[boxes.double() for boxes in batch.boxes_xyxy])
         for name, value in trainer.run_step(batch).items():
             seen[f"loss {name}, step {step}"] = value
         for module in (trainer.model, trainer.one_to_many):
@@ -99,6 +100,11 @@ def test_two_processes_see_the_losses_gradients_and_statistics_of_one(
     document["annotations"] = [a for a in document["annotations"] if a["image_id"] not in (1, 4) or a["id"] % 8 == 1]
     labels.write_text(json.dumps(document), encoding="utf-8")
     written = run_file(dataclasses.replace(config, steps=4, batch_size=8, accumulate=2))
+    # nor would a number of masks that are judged, if every thing were labelled in all pictures
+    entries = yaml.safe_load(written.read_text(encoding="utf-8"))
+    whole = {"data": entries["data"], "split": "train", "complete": True, "held_back": 0.2}
+    partly = {"data": entries["data"], "split": "val", "labels": ["red"]}
+    written.write_text(yaml.safe_dump({**entries, "data": [whole, partly]}), encoding="utf-8")
     script = tmp_path / "four_steps.py"
     script.write_text(FOUR_STEPS_IN_DOUBLE_PRECISION, encoding="utf-8")
     results = tmp_path / "one.npz", tmp_path / "two.npz"

@@ -32,6 +32,8 @@ from training.learning.losses import (
 
 CONFIG = load_model_config("tiny", class_names=("anode", "object"), changes=SMALL)
 Box = tuple[int, int, int, int]
+WHOLE = torch.tensor([True])
+"""A picture in which every thing is labelled."""
 
 
 def targets_of(*pictures: list[Box], size: int = SIZE) -> Targets:
@@ -46,7 +48,8 @@ def targets_of(*pictures: list[Box], size: int = SIZE) -> Targets:
     classes = [torch.zeros(len(picture), dtype=torch.int64) for picture in pictures]
     valid = torch.zeros(len(pictures), 1, size, size)
     valid[:, :, : size // 2] = 1
-    return Targets(masks, boxes, classes, 0.3 * valid, valid)
+    every = torch.ones(len(pictures), 1, dtype=torch.bool)
+    return Targets(masks, boxes, classes, 0.3 * valid, valid, labelled=every, complete=every[:, 0])
 
 
 def assignment(places: list[int], instances: list[int], quality: list[float]) -> Assignment:
@@ -211,7 +214,7 @@ def test_quality_learns_the_iou_of_its_box() -> None:
 def test_matched_places_are_decoded_first_and_never_again_as_nobodys() -> None:
     one = [assignment([7, 9], [0, 1], [1, 1])]
     many = [assignment([1, 2, 7], [1, 0, 0], [1, 1, 1])]
-    index, owners = choose_decoded(one, many, torch.tensor([[7, 5, 9, 8, 3, 1]]), chance(1))
+    index, owners = choose_decoded(one, many, torch.tensor([[7, 5, 9, 8, 3, 1]]), WHOLE, chance(1))
     pairs = list(zip(index[0].tolist(), owners[0].tolist(), strict=True))
     assert set(pairs[:2]) == {(7, 0), (9, 1)}
     # half of the other four places are one-to-many matches, but for those that are decoded already
@@ -226,7 +229,7 @@ def test_no_place_is_decoded_twice_while_there_are_others(seed: int) -> None:
     one = [assignment(places[:3], [0, 1, 2], [1, 1, 1])]
     many = [assignment(places[:8], [0, 1, 2, 0, 1, 2, 0, 1], [1] * 8)]
     best = torch.randperm(12, generator=generator)[None, :10]
-    index, owners = choose_decoded(one, many, best, chance(1, seed))
+    index, owners = choose_decoded(one, many, best, WHOLE, chance(1, seed))
     # of the 10 best at most 10 - 6 remain when 6 are matched, and 4 are wanted
     assert len(set(index[0].tolist())) == 10
     owner_of = dict(zip(places[:8], [0, 1, 2, 0, 1, 2, 0, 1], strict=True))
@@ -237,7 +240,7 @@ def test_no_place_is_decoded_twice_while_there_are_others(seed: int) -> None:
 
 def test_without_matches_the_best_places_are_decoded() -> None:
     nothing = [assignment([], [], [])]
-    index, owners = choose_decoded(nothing, nothing, torch.tensor([[4, 5]]), chance(1))
+    index, owners = choose_decoded(nothing, nothing, torch.tensor([[4, 5]]), WHOLE, chance(1))
     assert (index.tolist(), owners.tolist()) == ([[4, 5]], [[-1, -1]])
 
 
@@ -245,7 +248,7 @@ def test_more_instances_than_places_are_decoded_in_turn() -> None:
     one = [assignment(list(range(6)), list(range(6)), [1.0] * 6)]
     seen = set()
     for seed in range(40):
-        index, owners = choose_decoded(one, one, torch.tensor([[6, 7]]), chance(1, seed))
+        index, owners = choose_decoded(one, one, torch.tensor([[6, 7]]), WHOLE, chance(1, seed))
         assert torch.equal(index, owners)
         seen |= set(owners[0].tolist())
     assert seen == set(range(6))
@@ -290,3 +293,49 @@ def test_one_to_many_head_reads_each_stride_as_a_grid() -> None:
     places = torch.cat([F.unfold(grid, 1) for grid in grids], dim=2).transpose(1, 2)  # row by row
     expected = torch.cat([F.unfold(head.classes(grid), 1) for grid in grids], dim=2).transpose(1, 2)
     torch.testing.assert_close(head(places), expected)
+
+
+def test_a_class_that_a_set_does_not_label_learns_nothing_from_its_unmatched_places() -> None:
+    matched = [assignment([5], [0], [0.8]), assignment([2], [0], [0.6])]
+    targets = targets_of([(0, 0, 8, 8)], [(8, 8, 24, 24)])
+    labelled = torch.tensor([[True, True, True], [True, False, False]])
+    targets = dataclasses.replace(targets, labelled=labelled, class_ids=[torch.tensor([0]), torch.tensor([2])])
+    logits = torch.zeros(2, 9, 3, requires_grad=True)
+    loss = class_loss(logits, matched, targets)
+    loss.backward()
+    assert logits.grad is not None
+    taught = logits.grad != 0
+    assert taught[0].all()  # all of its classes are labelled
+    assert taught[1, :, 0].all()
+    assert not taught[1, :, 1].any()
+    assert taught[1, :, 2].nonzero().tolist() == [[2]]  # a thing of a class that the set does not label otherwise
+    counted = 9 * 3 - 1 + 9
+    assert float(loss.detach()) == pytest.approx(math.log(2) * (1.4 + counted * 0.75 * 0.5**2) / 1.4, rel=1e-5)
+
+
+def test_the_class_rows_of_the_network_learn_as_their_pictures_set_labels() -> None:
+    torch.manual_seed(0)
+    model = build_network(CONFIG).train()
+    head = OneToManyHead(model)
+    targets = targets_of([(10, 16, 50, 60)], [(4, 20, 30, 52)])  # both of class 0
+    for labelled, learns in (([True, False], False), ([True, True], True)):
+        own = dataclasses.replace(targets, labelled=torch.tensor([labelled, labelled]))
+        losses = losses_of(model, head, own, targets.depth_valid, torch.zeros(2))
+        rows = [layer.weight for name, layer in model.proposal_head.classes.named_modules() if hasattr(layer, "weight")]
+        last = next(weight for weight in rows[::-1] if len(weight) == len(CONFIG.class_names))
+        for weight in (last, head.classes[-1].weight):
+            (gradient,) = torch.autograd.grad(losses["total"], weight, retain_graph=True)
+            assert bool(gradient[0].any())
+            assert bool(gradient[1].any()) is learns
+
+
+def test_where_not_every_thing_is_labelled_one_to_many_matches_are_decoded_in_place_of_the_best() -> None:
+    one = [assignment([3], [0], [1.0])]
+    many = [assignment([3, 11, 12, 13, 14], [0, 0, 0, 0, 0], [1.0] * 5)]
+    best = torch.tensor([[7, 5, 9, 8, 1]])
+    index, owners = choose_decoded(one, many, best, ~WHOLE, chance(1))
+    assert sorted(index[0].tolist()) == [3, 11, 12, 13, 14]
+    assert owners[0].tolist() == [0] * 5
+    index, owners = choose_decoded(one, many, best, WHOLE, chance(1))
+    assert index[0, 3:].tolist() == [7, 5]
+    assert owners[0].tolist() == [0, 0, 0, -1, -1]

@@ -14,6 +14,8 @@ from training.learning.mask_losses import MARGIN, OUTSIDE, mask_losses, pixel_we
 
 SIDE = 24
 PIXEL = 4
+WHOLE = torch.tensor([True])
+"""A picture in which every thing is labelled."""
 
 
 def square(x0: int, y0: int, x1: int, y1: int, side: int = SIDE) -> Tensor:
@@ -67,7 +69,7 @@ def test_a_thing_of_six_cells_costs_as_much_as_a_large_one() -> None:
         masks[0, y0:y1, x0:x1] = True
         boxes = [PIXEL * torch.tensor([box], dtype=torch.float32)]
         missed = torch.full((1, 1, 96, 96), -5.0)  # not drawn at all
-        terms = mask_losses((missed,), (torch.zeros(1, 1),), torch.tensor([[0]]), [masks], boxes)
+        terms = mask_losses((missed,), (torch.zeros(1, 1),), torch.tensor([[0]]), [masks], boxes, WHOLE)
         # what a cell of it costs, times the share of the weight that lies on it
         share = float((pixel_weights(boxes[0] / PIXEL, 96)[0] * truth).sum())
         assert float(terms["mask_bce"]) == pytest.approx(
@@ -80,7 +82,7 @@ def test_a_thing_of_six_cells_costs_as_much_as_a_large_one() -> None:
 def test_masks_that_say_one_half() -> None:
     true_masks, boxes = truth_of((6, 4, 16, 12))
     terms = mask_losses(
-        (torch.zeros(1, 1, SIDE, SIDE),), (torch.full((1, 1), 0.5),), torch.tensor([[0]]), true_masks, boxes
+        (torch.zeros(1, 1, SIDE, SIDE),), (torch.full((1, 1), 0.5),), torch.tensor([[0]]), true_masks, boxes, WHOLE
     )
     area = 10 * 8
     assert float(terms["mask_bce"]) == pytest.approx(math.log(2))  # weights sum to 1
@@ -108,7 +110,7 @@ def test_losses_are_their_formulas_written_out_over_passes_and_matched_masks() -
             cells = -(t * np.log(p) + (1 - t) * np.log(1 - p))
             bce.append((cells * weights_by_hand(hand[owner], SIDE)).sum())
             dice.append(1 - (2 * (p * t).sum() + 1) / ((p**2).sum() + (t**2).sum() + 1))
-    terms = mask_losses(passes, claims, torch.tensor([owners]), true_masks, boxes)
+    terms = mask_losses(passes, claims, torch.tensor([owners]), true_masks, boxes, WHOLE)
     for name, values in (("mask_bce", bce), ("mask_dice", dice), ("iou", iou)):
         assert float(terms[name]) == pytest.approx(np.mean(values), rel=1e-4), name
 
@@ -117,9 +119,9 @@ def test_masks_that_are_right_cost_nothing_and_wrong_ones_do() -> None:
     true_masks, boxes = truth_of((6, 4, 16, 12))
     truth = square(6, 4, 16, 12)[None, None]
     owners = torch.tensor([[0]])
-    right = mask_losses(((truth * 2 - 1) * 30,), (torch.ones(1, 1),), owners, true_masks, boxes)
+    right = mask_losses(((truth * 2 - 1) * 30,), (torch.ones(1, 1),), owners, true_masks, boxes, WHOLE)
     assert all(float(loss) < 1e-3 for loss in right.values())
-    wrong = mask_losses(((1 - truth * 2) * 30,), (torch.ones(1, 1),), owners, true_masks, boxes)
+    wrong = mask_losses(((1 - truth * 2) * 30,), (torch.ones(1, 1),), owners, true_masks, boxes, WHOLE)
     assert float(wrong["mask_dice"]) == pytest.approx(1, abs=1e-2)
     assert float(wrong["iou"]) == pytest.approx(1)  # claims 1, is 0
     assert float(wrong["mask_bce"]) == pytest.approx(30, rel=1e-3)
@@ -130,7 +132,7 @@ def test_a_cell_that_is_half_covered_is_wanted_by_half() -> None:
     masks[0, 16:48, 26:64] = True  # the left edge halves a column of cells
     logits = torch.zeros(1, 1, SIDE, SIDE, requires_grad=True)
     boxes = [torch.tensor([[26.0, 16, 64, 48]])]
-    mask_losses((logits,), (torch.zeros(1, 1),), torch.tensor([[0]]), [masks], boxes)["mask_bce"].backward()
+    mask_losses((logits,), (torch.zeros(1, 1),), torch.tensor([[0]]), [masks], boxes, WHOLE)["mask_bce"].backward()
     assert logits.grad is not None
     slopes = logits.grad[0, 0, 8]  # of one half: probability minus what is wanted, times a weight
     assert float(slopes[6]) == pytest.approx(0, abs=1e-9)
@@ -156,5 +158,28 @@ def test_a_displaced_mask_is_worth_the_iou_that_it_still_has() -> None:
     assert true_iou(drawn, truth[None], torch.tensor([0])).tolist() == pytest.approx([expected])
     logits, claim = drawn[None], torch.full((1, 1), 0.82)
     masks = torch.nn.functional.interpolate(truth[None, None], scale_factor=4)[0] > 0
-    terms = mask_losses((logits,), (claim,), torch.tensor([[0]]), [masks], [torch.tensor([[80.0, 120, 200, 200]])])
+    terms = mask_losses(
+        (logits,), (claim,), torch.tensor([[0]]), [masks], [torch.tensor([[80.0, 120, 200, 200]])], WHOLE
+    )
     assert float(terms["iou"]) == pytest.approx((0.82 - expected) ** 2, rel=1e-4)
+
+
+def test_a_mask_of_nothing_labelled_is_called_bad_only_where_every_thing_is_labelled() -> None:
+    true_masks, boxes = truth_of((6, 4, 16, 12))
+    elsewhere = (square(18, 16, 22, 22) * 2 - 1) * 30
+    drawn = torch.stack([(square(6, 4, 14, 12) * 2 - 1) * 30, elsewhere])[None]
+    owners = torch.tensor([[0, -1]])
+    claims = {}
+    for complete in (True, False):
+        claim = torch.tensor([[0.5, 0.9]], requires_grad=True)
+        terms = mask_losses((drawn,), (claim,), owners, true_masks, boxes, torch.tensor([complete]))
+        terms["iou"].backward()
+        claims[complete] = (float(terms["iou"].detach()), claim.grad)
+    loss, slope = claims[True]
+    assert loss == pytest.approx((0.3**2 + 0.9**2) / 2)  # 0.8 of the one is there, nothing of the other
+    assert slope is not None
+    assert slope.tolist()[0] == pytest.approx([-0.3, 0.9])
+    loss, slope = claims[False]
+    assert loss == pytest.approx(0.3**2)
+    assert slope is not None
+    assert slope.tolist()[0] == pytest.approx([-0.6, 0.0])

@@ -28,7 +28,8 @@ def with_head(preset: str) -> tuple[SpdaSamNetwork, OneToManyHead]:
 def rates_by_name(preset: str, encoder_rate: float, layer_decay: float) -> dict[str, float]:
     model, head = with_head(preset)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(model, head, encoder_rate=encoder_rate, layer_decay=layer_decay)
+    parameters = (*model.parameters(), *head.parameters())
+    groups = parameter_groups(parameters, model.rgb_path, encoder_rate=encoder_rate, layer_decay=layer_decay)
     return {names.get(p, "one_to_many"): group.rate for group in groups for p in group.parameters}
 
 
@@ -79,9 +80,10 @@ def test_the_encoder_learns_more_slowly_and_its_earlier_layers_most_slowly(
 @pytest.mark.parametrize("preset", ["tiny", "mobile_sam"])
 def test_all_that_is_trained_is_in_one_group_and_only_matrices_decay(preset: str) -> None:
     model, head = with_head(preset)
-    groups = parameter_groups(model, head, encoder_rate=0.3, layer_decay=0.8)
+    parameters = (*model.parameters(), *head.parameters())
+    groups = parameter_groups(parameters, model.rgb_path, encoder_rate=0.3, layer_decay=0.8)
     grouped = [parameter for group in groups for parameter in group.parameters]
-    trained = [p for p in (*model.parameters(), *head.parameters()) if p.requires_grad]
+    trained = [p for p in parameters if p.requires_grad]
     assert len(grouped) == len(trained)
     assert set(grouped) == set(trained)
     assert all((parameter.ndim > 1) == group.decays for group in groups for parameter in group.parameters)

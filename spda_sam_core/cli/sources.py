@@ -1,0 +1,139 @@
+"""What `spda-sam predict` looks at: a picture, the pictures below a folder, or the frames of a video, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from spda_sam_core.depth.depth_file import read_depth_m
+from spda_sam_core.picture_file import read_picture
+
+PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+DEPTHS = (".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Look:
+    """One picture.
+
+    Attributes:
+        name: path relative to the folder that was given, with its suffix; of a frame "000042.jpg".
+        rgb: (H, W, 3) uint8; None where it cannot be read.
+        depth_m: (H, W) float32 metres, NaN unknown; None where there is none.
+        problem: why it cannot be read; empty where it can.
+    """
+
+    name: str
+    rgb: NDArray[np.uint8] | None
+    depth_m: NDArray[np.float32] | None = None
+    problem: str = ""
+
+
+class Pictures:
+    """Picture files, in the order of their names.
+
+    Args:
+        source: a picture, or a folder, which is searched with its sub-folders.
+        depth: a folder with a depth image for each picture, at the same place, with the same name but for the suffix; a
+            picture without one is looked at without.
+
+    Raises:
+        FileNotFoundError: no picture in there, or no such folder of depth.
+    """
+
+    def __init__(self, source: Path, depth: Path | None = None) -> None:
+        self.root = source if source.is_dir() else source.parent
+        found = source.rglob("*") if source.is_dir() else [source]
+        self.paths = sorted(p for p in found if p.suffix.lower() in PICTURES and p.is_file())
+        self.depth = depth
+        if not self.paths:
+            raise FileNotFoundError(f"{source}: no picture in there: expected *{', *'.join(sorted(PICTURES))}")
+        if depth is not None and not depth.is_dir():
+            raise FileNotFoundError(f"{depth}: no such folder: --depth wants one with a depth image for each picture")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Look]:
+        for path in self.paths:
+            name = path.relative_to(self.root).as_posix()
+            try:
+                rgb = read_picture(path).rgb
+                look = Look(name, rgb, self._depth_of(path, (rgb.shape[0], rgb.shape[1])))
+            except (OSError, ValueError) as error:
+                look = Look(name, None, problem=str(error))
+            yield look
+
+    def _depth_of(self, picture: Path, size_hw: tuple[int, int]) -> NDArray[np.float32] | None:
+        if self.depth is None:
+            return None
+        place = self.depth / picture.relative_to(self.root)
+        files = [f for f in (place.with_suffix(suffix) for suffix in DEPTHS) if f.exists()]
+        return read_depth_m(files[0], size_hw) if files else None
+
+
+class Video:
+    """Frames of a video file.
+
+    Args:
+        source: the file.
+        every: so many frames are passed on to the next one that is looked at.
+
+    Raises:
+        FileNotFoundError: nothing that OpenCV can decode.
+    """
+
+    def __init__(self, source: Path, every: int = 1) -> None:
+        self.source, self.every = source, every
+        capture = cv2.VideoCapture(str(source))
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        readable = capture.isOpened() and capture.grab()
+        capture.release()
+        if not readable:
+            raise FileNotFoundError(
+                f"{source}: no picture and no video that OpenCV can decode: convert it, such as to H.264 in .mp4"
+            )
+        # what the header says of the number of frames is a guess, and may be nonsense
+        self.count = max(frames, 0)
+
+    def __len__(self) -> int:
+        return -(-self.count // self.every)
+
+    def __iter__(self) -> Iterator[Look]:
+        capture = cv2.VideoCapture(str(self.source))
+        try:
+            number = 0
+            while capture.grab():
+                if number % self.every == 0:
+                    arrived, bgr = capture.retrieve()
+                    name = f"{number:06d}.jpg"
+                    if arrived:
+                        yield Look(name, np.ascontiguousarray(bgr[..., ::-1]))
+                    else:
+                        yield Look(name, None, problem=f"{self.source}: frame {number} cannot be decoded")
+                number += 1
+        finally:
+            capture.release()
+
+
+def open_source(source: Path, *, depth: Path | None, every: int) -> Pictures | Video:
+    """Open what a person has given.
+
+    Raises:
+        FileNotFoundError: nothing there that can be read.
+        ValueError: depth beside a video, or `every` beside pictures.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder")
+    if source.is_dir() or source.suffix.lower() in PICTURES:
+        if every != 1:
+            raise ValueError(f"--every {every} is for videos: {source} is none")
+        return Pictures(source, depth)
+    if depth is not None:
+        raise ValueError(f"--depth {depth}: a video has no depth images: give a folder of its frames")
+    return Video(source, every)
