@@ -232,8 +232,7 @@ def test_training_on_nothing_is_refused(
     (tmp_path / "empty.json").write_text(json.dumps(document))
     empty = CocoRgbdDataset(dataset.root, tmp_path / "empty.json")
     train_set, validation = (empty, dataset) if split == "train" else (dataset, empty)
-    told = {"train": "not one of 6 pictures to learn from has a mask", "val": "val: no instance in the pictures to val"}
-    with pytest.raises(ValueError, match=told[split]):
+    with pytest.raises(ValueError, match=f"not one of 6 pictures of '{split}' has a mask to learn from"):
         Trainer(config, train_set, validation, torch.device("cpu"))
 
 

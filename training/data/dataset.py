@@ -112,7 +112,7 @@ class CocoRgbdDataset:
         self.category_ids: tuple[int, ...] = tuple(int(c["id"]) for c in categories)
         self.image_ids: tuple[int, ...] = tuple(sorted(self.coco.imgs)[:limit])
         self._class_of = {category: i for i, category in enumerate(self.category_ids)}
-        self._places: Sequence[int] = range(len(self.image_ids))  # of the pictures in the store
+        self._at = tuple(range(len(self.image_ids)))
         self._labels = LabelStore((self.coco.imgs[i], self.coco.imgToAnns.get(i, [])) for i in self.image_ids)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -143,14 +143,14 @@ class CocoRgbdDataset:
 
     def _record(self, index: int) -> dict[str, Any]:
         """The entry of picture `index` in the COCO file."""
-        return self._labels.record(self._places[index])
+        return self._labels.record(self._at[index])
 
     def part(self, indices: Sequence[int]) -> CocoRgbdDataset:
         """The same data set with these pictures alone, in this order."""
         chosen = copy.copy(self)
-        chosen.coco = self.coco
+        chosen.coco = self.coco  # which other processes do without
         chosen.image_ids = tuple(self.image_ids[index] for index in indices)
-        chosen._places = tuple(self._places[index] for index in indices)
+        chosen._at = tuple(self._at[index] for index in indices)
         return chosen
 
     def file_name(self, index: int) -> str:
@@ -175,7 +175,7 @@ class CocoRgbdDataset:
 
     def annotations(self, index: int, *, crowd: bool = False) -> list[dict[str, Any]]:
         """What is labelled in picture `index`, in the order of `instances`; or its crowd regions."""
-        return [a for a in self._labels.annotations(self._places[index]) if bool(a["iscrowd"]) == crowd]
+        return [a for a in self._labels.annotations(self._at[index]) if bool(a["iscrowd"]) == crowd]
 
     def instances(self, index: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Masks (N, H, W) and class ids (N,) of picture `index`."""

@@ -37,7 +37,7 @@ from training.learning.precision import keep_depthwise_float32, precision_of
 from training.learning.run_files import current_commit, load_run, save_run
 from training.learning.schedule import learning_rate
 from training.learning.train_config import MAY_CHANGE, TrainConfig
-from training.learning.validation import check_validation, validate
+from training.learning.validation import check_training, check_validation, validate
 
 
 class Trainer:
@@ -67,11 +67,7 @@ class Trainer:
         self.mixture = mixture_of(train, config.seed)
         self.validation = validation if isinstance(validation, Mapping) else {"val": validation}
         class_names = self.mixture.class_names
-        if not any(each.pictures.has_instances() for each in self.mixture.sets):
-            raise ValueError(
-                f"not one of {len(self.mixture)} pictures to learn from has a mask: python training/check.py says what "
-                "there is"
-            )
+        check_training(self.mixture)
         check_validation(self.validation, class_names)
         self.share = share_of_batch(config.batch_size, config.accumulate)
         model_config = load_model_config(config.model, class_names=class_names)

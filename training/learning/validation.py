@@ -1,4 +1,7 @@
-"""What a run measures while it goes on: its model on each set of validation pictures, and the mean over sets."""
+"""What a run measures while it goes on: its model on each set of validation pictures, and the mean over sets.
+
+And what is refused before it begins, because learning or measuring would come to nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 from spda_sam_core.spda_sam import SpdaSam
 from training.data.dataset import CocoRgbdDataset
+from training.data.mixture import Mixture
 from training.measuring.measure import evaluate
 
 
@@ -31,9 +35,26 @@ def check_validation(sets: Mapping[str, CocoRgbdDataset], class_names: tuple[str
                 f"rest with python -m training.estimate_depth, for the split that '{name}' is of"
             )
     if not any(pictures.has_instances() for pictures in sets.values()):
-        raise ValueError(
-            f"{', '.join(sets)}: no instance in the pictures to validate on: hold back more pictures, or label some"
-        )
+        raise ValueError(_nothing_in(sets))
+
+
+def check_training(mixture: Mixture) -> None:
+    """Refuse to learn from nothing.
+
+    Raises:
+        ValueError: a set without a single instance.
+    """
+    for each in mixture.sets:
+        if not each.pictures.has_instances():
+            raise ValueError(_nothing_in({each.name: each.pictures}))
+
+
+def _nothing_in(sets: Mapping[str, CocoRgbdDataset]) -> str:
+    count = sum(len(pictures) for pictures in sets.values())
+    return (
+        f"{', '.join(str(pictures.root) for pictures in sets.values())}: not one of {count} pictures of "
+        f"'{', '.join(sets)}' has a mask to learn from or be measured by: python training/check.py says what is there"
+    )
 
 
 def validate(model: SpdaSam, sets: Mapping[str, CocoRgbdDataset]) -> dict[str, Any]:
