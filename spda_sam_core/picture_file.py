@@ -77,6 +77,13 @@ def bits_of(highest: int) -> int | None:
     return next((bits for bits in (8, 10, 12, 14) if highest < 1 << bits), None)
 
 
+def told_dark(picture: Picture) -> str | None:
+    """That a picture of 16 bits is nearly black, because its camera has filled fewer; None where it is not."""
+    if picture.highest is None or bits_of(picture.highest) is None:
+        return None
+    return f"its highest value is {picture.highest} of 65535, nearly black: save it with 8 bits, or use all 16"
+
+
 def _eight_bits(rgb: NDArray[np.uint16], highest: int, bits: int | None, path: Path) -> NDArray[np.uint8]:
     if bits is None:
         return (rgb >> 8).astype(np.uint8)

@@ -190,15 +190,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
-    with errors_in_one_line():
-        path = find_checkpoint(options.checkpoint)
-        model = SpdaSam.from_pretrained(path, device=options.device)
-        if options.data is not None:
-            name = f"{options.data.stem}_{options.split}"
-            sets = {name: FitSet(open_split(options.data, options.split, limit=options.limit), options.depth)}
-        else:
-            sets = held_back_of(load_train_config(options.held_back_of), options.depth)
-        entries = calibrate(model, sets)
+    path = find_checkpoint(options.checkpoint)
+    model = SpdaSam.from_pretrained(path, device=options.device)
+    if options.data is not None:
+        name = f"{options.data.stem}_{options.split}"
+        sets = {name: FitSet(open_split(options.data, options.split, limit=options.limit), options.depth)}
+    else:
+        sets = held_back_of(load_train_config(options.held_back_of), options.depth)
+    entries = calibrate(model, sets)
     update_metadata(path, entries)
     quality = entries["calibrated_on"]["held_out"]
     width = max(map(len, quality))
@@ -211,4 +210,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

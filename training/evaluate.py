@@ -81,21 +81,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report", type=Path, help="folder for the report, metrics.json included")
     parser.add_argument("--json", type=Path, help="write the numbers alone to this file")
     options = parser.parse_args(arguments)
-    with errors_in_one_line():
-        dataset = open_split(options.data, options.split, limit=options.limit)
-        model = SpdaSam.from_pretrained(
-            options.checkpoint,
-            device=options.device,
-            depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
-        )
-        predicted = predict(
-            model,
-            dataset,
-            options.depth,
-            depth_holes=options.depth_holes,
-            batch_size=options.batch_size,
-            workers=options.workers,
-        )
+    dataset = open_split(options.data, options.split, limit=options.limit)
+    model = SpdaSam.from_pretrained(
+        options.checkpoint,
+        device=options.device,
+        depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
+    )
+    predicted = predict(
+        model,
+        dataset,
+        options.depth,
+        depth_holes=options.depth_holes,
+        batch_size=options.batch_size,
+        workers=options.workers,
+    )
     measured = measure_predicted(dataset, predicted)
     metrics = {
         **measured.metrics,
@@ -121,4 +120,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

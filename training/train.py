@@ -124,16 +124,14 @@ curves and pictures of predictions:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
-    with errors_in_one_line():
-        planned = load_train_config(options.config)
-        config = changed(planned, given, str(options.config))
+    planned = load_train_config(options.config)
+    config = changed(planned, given, str(options.config))
     with joined_processes(options.device) as device:
-        with errors_in_one_line():
-            with one_after_another():
-                data = open_training_data(config)
-            trainer = Trainer(config, data.train, data.validation, device)
-            if options.resume:
-                trainer.resume(Path(planned.output) / trainer.resume_path.name)
+        with one_after_another():
+            data = open_training_data(config)
+        trainer = Trainer(config, data.train, data.validation, device)
+        if options.resume:
+            trainer.resume(Path(planned.output) / trainer.resume_path.name)
         if is_first():
             count = count_weights(trainer.model)
             print(f"{config.model}: {count.trained / 1e6:.2f} of {count.total / 1e6:.2f} million weights are trained")
@@ -143,4 +141,5 @@ curves and pictures of predictions:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spda_sam_core.depth.depth_file import read_depth_m
-from spda_sam_core.picture_file import read_picture
+from spda_sam_core.picture_file import read_picture, told_dark
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 DEPTHS = (".png", ".tif", ".tiff")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,16 @@ class Pictures:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[Look]:
+        dark_told = False
         for path in self.paths:
             name = path.relative_to(self.root).as_posix()
             try:
-                rgb = read_picture(path).rgb
-                look = Look(name, rgb, self._depth_of(path, (rgb.shape[0], rgb.shape[1])))
+                picture = read_picture(path)
+                look = Look(name, picture.rgb, self._depth_of(path, (picture.rgb.shape[0], picture.rgb.shape[1])))
+                dark = told_dark(picture)
+                if dark is not None and not dark_told:
+                    dark_told = True  # once, not for every picture
+                    _log.warning("%s: %s", path, dark)
             except (OSError, ValueError) as error:
                 look = Look(name, None, problem=str(error))
             yield look

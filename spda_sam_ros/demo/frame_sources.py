@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spda_sam_core.picture_file import bits_of, read_picture
+from spda_sam_core.picture_file import read_picture, told_dark
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -105,13 +105,10 @@ def _folder_frames(source: Path, images: list[Path]) -> Iterator[Frame]:
                 _log.warning("left out %s", error)
                 continue
             readable.append(path)
-            if not dark_told and picture.highest is not None and bits_of(picture.highest) is not None:
+            dark = told_dark(picture)
+            if dark is not None and not dark_told:
                 dark_told = True
-                _log.warning(
-                    "%s: its highest value is %d of 65535, nearly black: save it with 8 bits, or use all 16",
-                    path,
-                    picture.highest,
-                )
+                _log.warning("%s: %s", path, dark)
             yield Frame(picture.rgb)
         images = readable
     raise SourceError(f"source '{source}': OpenCV can read none of its images, are they damaged?")

@@ -147,6 +147,6 @@ def test_where_nothing_is_found_the_file_stays_as_it_was(tmp_path: Path, monkeyp
     data = {"format": "coco", "root": str(dataset.root), "depth": {"kind": "millimetres"}}
     (tmp_path / "data.yaml").write_text(yaml.safe_dump({**data, "splits": {"calibration": split}}))
     monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: Oracle([[], []]))
-    with pytest.raises(SystemExit, match=r"^error: no calibration fits 0 detections"):
+    with pytest.raises(ValueError, match="no calibration fits 0 detections"):
         main(["--checkpoint", str(checkpoint), "--data", str(tmp_path / "data.yaml"), "--device", "cpu"])
     assert file_sha256(checkpoint) == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
@@ -32,9 +34,8 @@ def draw_curves(runs: CocoRuns) -> Figure:
     left, right = figure.subplots(1, 2)
     recalls = runs.mask.params.recThrs
     agnostic = {f"IoU {iou}": precision_curves(runs.mask_agnostic, iou)[0] for iou in AGNOSTIC_IOUS}
-    names = [str(runs.mask.cocoGt.cats[category]["name"]) for category in runs.mask.params.catIds]
+    names, fonts = _named([str(runs.mask.cocoGt.cats[category]["name"]) for category in runs.mask.params.catIds])
     by_class = dict(zip(names, precision_curves(runs.mask, CLASS_IOU), strict=True))
-    fonts = [*rcParams["font.family"], *filter(None, map(_font_beside, names))]
     _draw(left, recalls, agnostic, "masks, all classes as one")
     _draw(right, recalls, by_class, f"masks by class, IoU {CLASS_IOU}")
     found = [curve for curve in by_class.values() if curve is not None]
@@ -48,14 +49,20 @@ def draw_curves(runs: CocoRuns) -> Figure:
     return figure
 
 
-def _font_beside(name: str) -> str | None:
-    """A font of this system for a name with letters that Matplotlib's own does not have; its name for Matplotlib."""
-    own = FT2Font(fontManager.findfont(FontProperties()))
-    path = None if all(ord(letter) in own.get_charmap() for letter in name) else font_file(name)
-    if path is None:
-        return None
-    fontManager.addfont(path)
-    return FontProperties(fname=path).get_name()
+def _named(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of classes as a font can write them, "class 3" for others, and the names of the fonts that it takes."""
+    own = FT2Font(fontManager.findfont(FontProperties())).get_charmap()
+    shown, fonts = [], list(rcParams["font.family"])
+    for number, name in enumerate(names):
+        if all(ord(letter) in own for letter in name):
+            shown.append(name)
+        elif (path := font_file(name)) is not None:
+            fontManager.addfont(path)
+            fonts.append(FontProperties(fname=path).get_name())
+            shown.append(name)
+        else:
+            shown.append(f"class {number}")
+    return shown, fonts
 
 
 def draw_reliability(matches: Matches) -> Figure:

@@ -30,6 +30,15 @@ def test_another_process_sees_the_same_labels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset.instances(i)[0], np.array(plain).reshape(-1, 40, 60))
 
 
+def test_a_part_of_a_set_has_its_own_pictures_here_and_in_another_process(tmp_path: Path) -> None:
+    files = {f"{i}.png": encoded(noise(i)) for i in range(4)}
+    part = open_split(write_set(tmp_path, {"train": files}), "train").part([3, 1]).part([1, 0])
+    for found in (seen(part), in_another_process(seen, part)):
+        assert [name for name, *_ in found] == ["1.png", "3.png"]
+    assert part.coco.getImgIds() == [1, 2, 3, 4]
+    np.testing.assert_array_equal(part[1].rgb, noise(3))
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells what memory is of files")
 def test_another_process_has_no_copy_of_the_labels() -> None:
     payload = os.urandom(10_000)

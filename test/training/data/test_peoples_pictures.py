@@ -12,6 +12,7 @@ from folder_cases import SIZE, encoded, noise, write_set
 from training.check import as_json, check
 from training.data.check_split import SplitReport
 from training.data.dataset import open_split
+from training.data.vocabulary import Vocabulary, in_vocabulary
 
 
 def reports(data: Path) -> dict[str, SplitReport]:
@@ -70,6 +71,14 @@ def test_pictures_that_fill_few_bits_are_named_with_the_setting_that_mends_them(
     mended = write_set(tmp_path / "mended", files, bits=bits)
     assert np.abs(open_split(mended, "train")[0].rgb[..., ::-1].astype(int) - noise(0)).max() <= 1
     assert told(reports(mended)["train"]) == []
+
+
+def test_pictures_of_a_mixture_keep_their_bits(tmp_path: Path) -> None:
+    stored = (noise(0).astype(np.uint32) * 4095 // 255).astype(np.uint16)
+    data = write_set(tmp_path, {"train": {"a.png": cv2.imencode(".png", stored)[1].tobytes()}}, bits=12)
+    joined = in_vocabulary(open_split(data, "train"), Vocabulary(("coral", "fish")), ("coral", "fish"))
+    assert np.abs(joined[0].rgb[..., ::-1].astype(int) - noise(0)).max() <= 1
+    assert joined[0].class_ids.tolist() == [1]
 
 
 def test_values_above_the_bits_that_the_yaml_names_are_an_error(tmp_path: Path) -> None:

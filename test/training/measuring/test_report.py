@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from coco_cases import A_LOWER, SIZE, A, B, Found, Labelled, random_case, results_of, write_folder
+from matplotlib.font_manager import fontManager
 
 from training.data.dataset import CocoRgbdDataset
 from training.measuring.coco_metrics import run_cocoeval
@@ -214,3 +215,18 @@ def test_of_many_classes_the_best_and_the_worst_are_named(tmp_path: Path) -> Non
     names = [text.get_text().split("  ")[0] for text in right.get_legend().get_texts()]
     assert names == [*(f"class {i}" for i in (1, 2, 3, 4, 5, 6, 15, 16, 17, 18, 19, 20)), "mean of classes"]
     assert len(right.get_lines()) == 21
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_class_has_its_name_in_the_curves_where_a_font_has_its_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    dataset = write_folder(tmp_path, [[(A, 0), (B, 1)]])
+    for category, name in zip(dataset.coco.dataset["categories"], ("海藻", "rør", "c"), strict=True):
+        category["name"] = name
+    some_font = fontManager.findfont("DejaVu Serif")
+    monkeypatch.setattr("training.measuring.curves.font_file", lambda _: some_font if there else None)
+    _, right = draw_curves(run_cocoeval(dataset.coco, [], dataset.image_ids)).axes
+    texts = right.get_legend().get_texts()
+    assert [text.get_text().split("  ")[0] for text in texts[:2]] == ["海藻" if there else "class 0", "rør"]
+    assert ("DejaVu Serif" in texts[0].get_fontfamily()) == there
