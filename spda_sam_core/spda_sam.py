@@ -135,6 +135,11 @@ class SpdaSam:
         return self.runtime.info.checkpoint_sha256
 
     @property
+    def terms(self) -> tuple[str, ...]:
+        """What the network may be used for; empty: anything that the licence of this package allows."""
+        return self.runtime.info.terms
+
+    @property
     def estimates_depth(self) -> bool:
         """Whether missing depth can be estimated, by the network itself or beside it."""
         return self.runtime.info.reads_depth

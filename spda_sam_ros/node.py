@@ -98,10 +98,10 @@ class SpdaSamNode(LifecycleNode):
             "checkpoint_sha256": model.checkpoint_sha256,
             "preset": model.preset,
             "depth_estimator": settings.depth_estimator or "the network's own",
-            "terms_of_use": "; ".join(model.runtime.info.terms) or "Apache-2.0",
+            "terms_of_use": "; ".join(model.terms) or "Apache-2.0",
         }
         self.lifecycle_label = "inactive"
-        if model.runtime.info.terms:
+        if model.terms:
             self.get_logger().warning(f"{settings.checkpoint} on these terms only: {self._facts['terms_of_use']}")
         self.get_logger().info(f"{model.preset} loaded on {model.runtime.device}, {len(model.class_names)} classes")
         return super().on_configure(state)

@@ -30,7 +30,7 @@ class Runtime:
     def close(self): pass
 class SpdaSam:
     class_names, preset, checkpoint_sha256, input_size = ("anode",), "tiny", "0" * 64, 384
-    runtime = Runtime()
+    runtime, terms = Runtime(), ()
     from_pretrained = classmethod(lambda cls, *a, **k: cls())
     def warm_up(self): pass
 module.SpdaSam = SpdaSam
@@ -53,7 +53,7 @@ def test_the_version_is_that_of_package_xml():
 
 def test_the_executables_exist():
     scripts = [e for e in distribution("spda_sam_ros").entry_points if e.group == "console_scripts"]
-    assert {e.name for e in scripts} == {"segment", "camera", "recorder", "demo"}
+    assert {e.name for e in scripts} == {"segment", "camera", "recorder", "demo", "spda-sam"}
     for script in scripts:
         assert not [p for p in inspect.signature(script.load()).parameters.values() if p.default is p.empty], (
             f"{script.name} is called without arguments"

@@ -54,11 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.argv[0] = f"spda-sam {name}"  # argparse's usage line begins with it
     try:
         return commands[name].load()(rest) or 0
-    except SystemExit as ended:  # such as a command that already says in one line what is wrong
-        if not isinstance(ended.code, str):
-            raise
-        print(f"spda-sam {name}: {ended.code}", file=sys.stderr)
-        return FAILED
     except KeyboardInterrupt:
         print(f"\nspda-sam {name}: interrupted", file=sys.stderr)
         return INTERRUPTED
