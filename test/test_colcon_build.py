@@ -44,6 +44,7 @@ def test_ros_finds_the_package_and_its_executables(prefix):
     assert (prefix / "share/spda_sam_ros/package.xml").is_file()
     assert {p.name for p in (prefix / "lib/spda_sam_ros").iterdir()} == {
         "segment",
+        "spda-sam",
         "camera",
         "recorder",
         "demo",

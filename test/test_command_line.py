@@ -161,7 +161,14 @@ def test_what_was_found_before_ctrl_c_is_kept(pictures: Path, tmp_path: Path) ->
         (pictures / f"many_{i:03d}.png").write_bytes((pictures / "a.png").read_bytes())
     out = tmp_path / "found"
     command = [sys.executable, "-m", HELD, "predict", str(pictures), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that runs these tests in the background lets its children ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 120
     while not (out / "labels/many_000.png").exists():
         assert process.poll() is None, process.communicate()[1]
