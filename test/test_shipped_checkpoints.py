@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ FOLDER = Path(__file__).resolve().parents[1] / "checkpoints"
 UNSEEN_SEED = 1001  # neither that of the training pictures nor that of the validation pictures
 
 
-def test_they_stay_below_15_megabytes_together():
+def test_they_stay_below_25_megabytes_together():
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
-    assert set(sizes) == {"spda_sam_tiny.safetensors"}
-    assert sum(sizes.values()) < 15e6
+    assert set(sizes) == {"LICENSE.sea", "spda_sam_sea.safetensors", "spda_sam_tiny.safetensors"}
+    assert sum(sizes.values()) < 25e6
 
 
 def test_the_header_says_what_it_is_and_how_good():
@@ -34,9 +35,23 @@ def test_the_header_says_what_it_is_and_how_good():
     assert {"metrics", "training", "steps_done", "training_seconds", "commit"} <= set(info.metadata)
 
 
-@pytest.mark.parametrize("depth", ["sensor", "estimated", "none"])
-def test_most_large_instances_of_unseen_pictures_are_found(depth):
-    model = SpdaSam.from_pretrained("tiny")
+def test_sea_names_its_classes_and_the_terms_that_it_may_be_used_on(caplog):
+    """It has learned from pictures for research only: whoever loads it is told, and so is who reads the manifest."""
+    _, info = load_checkpoint("sea")
+    assert set(info.config.class_names) > {*CLASS_NAMES, "rov", "fish", "starfish", "trash_bag", "shark"}
+    for owner in ("TrashCan", "DeepFish", "Aquarium"):
+        assert owner in caplog.text
+        assert owner.lower() in (FOLDER / "LICENSE.sea").read_text(encoding="utf-8").lower()
+    licences = {entry.get("file") for entry in ElementTree.parse(FOLDER.parent / "package.xml").iter("license")}
+    assert licences == {"LICENSE", "checkpoints/LICENSE.sea"}
+    assert load_checkpoint("tiny")[1].terms == ()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "depth"), [("tiny", "sensor"), ("tiny", "estimated"), ("tiny", "none"), ("sea", "sensor")]
+)
+def test_most_large_instances_of_unseen_pictures_are_found(checkpoint, depth):
+    model = SpdaSam.from_pretrained(checkpoint)
     found, wanted = 0, 0
     for index in range(12):
         frame = render_image(UNSEEN_SEED, index)
