@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spda_sam_core.depth.depth_file import read_depth_m
-from spda_sam_core.picture_file import read_picture, told_dark
+from spda_sam_core.picture_file import PICTURE_SUFFIXES, read_picture, told_dark
 
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 DEPTHS = (".png", ".tif", ".tiff")
 
 _log = logging.getLogger(__name__)
@@ -52,10 +51,10 @@ class Pictures:
     def __init__(self, source: Path, depth: Path | None = None) -> None:
         self.root = source if source.is_dir() else source.parent
         found = source.rglob("*") if source.is_dir() else [source]
-        self.paths = sorted(p for p in found if p.suffix.lower() in PICTURES and p.is_file())
+        self.paths = sorted(p for p in found if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
         self.depth = depth
         if not self.paths:
-            raise FileNotFoundError(f"{source}: no picture in there: expected *{', *'.join(sorted(PICTURES))}")
+            raise FileNotFoundError(f"{source}: no picture in there: expected *{', *'.join(sorted(PICTURE_SUFFIXES))}")
         if depth is not None and not depth.is_dir():
             raise FileNotFoundError(f"{depth}: no such folder: --depth wants one with a depth image for each picture")
 
@@ -138,7 +137,7 @@ def open_source(source: Path, *, depth: Path | None, every: int) -> Pictures | V
     """
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder")
-    if source.is_dir() or source.suffix.lower() in PICTURES:
+    if source.is_dir() or source.suffix.lower() in PICTURE_SUFFIXES:
         if every != 1:
             raise ValueError(f"--every {every} is for videos: {source} is none")
         return Pictures(source, depth)

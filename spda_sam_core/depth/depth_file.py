@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.depth.metres import metres
 from spda_sam_core.picture_file import read_pixels
 
 
@@ -30,8 +31,4 @@ def read_depth_m(path: Path, size_hw: tuple[int, int]) -> NDArray[np.float32]:
             f"{path}: {stored.dtype} {stored.shape}, expected {size_hw} pixels (height, width) in one channel: uint16 "
             "millimetres or float32 metres"
         )
-    depth_m = stored.astype(np.float32)
-    if stored.dtype == np.uint16:
-        depth_m *= np.float32(1e-3)
-    known: NDArray[np.bool_] = np.isfinite(depth_m) & (depth_m > 0)
-    return np.where(known, depth_m, np.float32(np.nan))
+    return metres(stored)

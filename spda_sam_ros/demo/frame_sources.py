@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spda_sam_core.picture_file import read_picture, told_dark
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+from spda_sam_core.picture_file import PICTURE_SUFFIXES, read_picture, told_dark
 
 _QUEUED_FRAME_S = 0.003
 """A grab faster than this took a frame that waited in the driver; a new one has to be waited for."""
@@ -69,16 +67,16 @@ def open_source(source: str) -> Iterator[Frame]:
             f"source '{source}' does not exist: give a folder of images, a video file or a device such as /dev/video0"
         )
     if path.is_dir():
-        images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        images = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
         if not images:
             raise SourceError(
                 f"source '{source}' is a folder with no image in it: expected files named "
-                f"*{', *'.join(sorted(IMAGE_SUFFIXES))}"
+                f"*{', *'.join(sorted(PICTURE_SUFFIXES))}"
             )
         return _folder_frames(path, images)
     if stat.S_ISCHR(path.stat().st_mode):
         return _device_frames(path, _open_capture(path, "a camera that OpenCV can open"))
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in PICTURE_SUFFIXES:
         return _folder_frames(path, [path])
     return _video_frames(path, _open_capture(path, "a video that OpenCV can decode"))
 

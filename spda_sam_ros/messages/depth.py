@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from spda_sam_core.depth.metres import metres
 from spda_sam_ros.messages.image import ImageMessageError, decode_buffer, read_pixels
 
-_MM_TO_M = np.float32(1e-3)
 _CONFIG_HEADER = struct.Struct("<iff")
 
 
@@ -29,9 +29,9 @@ def decode_depth(message: Image) -> NDArray[np.float32]:
     """
     encoding = message.encoding.upper()
     if encoding == "32FC1":
-        return _unknown_as_nan(read_pixels(message, np.float32, 1))
+        return metres(read_pixels(message, np.float32, 1))
     if encoding == "16UC1":
-        return _unknown_as_nan(read_pixels(message, np.uint16, 1) * _MM_TO_M)
+        return metres(read_pixels(message, np.uint16, 1))
     raise ImageMessageError(_not_depth(message.encoding))
 
 
@@ -59,21 +59,12 @@ def decode_compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise ImageMessageError(f"depth '{message.format}' holds {stored.dtype} {stored.shape}: need 16 bit")
     if encoding == "16UC1":
-        return _unknown_as_nan(stored * _MM_TO_M)
+        return metres(stored)
     inverse = stored.astype(np.float32) - np.float32(depth_offset)
     known = (stored > 0) & (inverse > 0)
     depth_m = np.float32(depth_quantisation) / np.where(known, inverse, np.float32(1))
-    return _unknown_as_nan(np.where(known, depth_m, np.float32(np.nan)))
+    return metres(np.where(known, depth_m, np.float32(np.nan)))
 
 
 def _not_depth(encoding: str) -> str:
     return f"depth encoding '{encoding}' is not depth: publish 16UC1 (mm) or 32FC1 (m), see REP-118"
-
-
-def _unknown_as_nan(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
-    with np.errstate(invalid="ignore"):
-        known = (depth_m > 0) & (depth_m < np.inf)
-    if not known.all():
-        depth_m = depth_m.copy()
-        np.copyto(depth_m, np.float32(np.nan), where=~known)
-    return depth_m

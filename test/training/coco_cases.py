@@ -135,3 +135,13 @@ class Oracle:
         for number, depth_m, relative in zip(numbers, depths_m, relative_inverse_depths, strict=True):
             self.given.append((number, depth_m, relative, estimate_depth))
         return [Prediction(instances(self.found[number]), None, "none", {}) for number in numbers]
+
+
+TRUTH: list[list[Labelled]] = [[(A, 0), (B, 1)], [(C, 2)]]
+FOUND: list[list[Found]] = [[(A, 0, 0.9)], [(C, 2, 0.8)]]
+"""What is labelled in two pictures, and what a model finds there."""
+
+
+def open_folder(folder: Path, limit: int | None = None) -> CocoRgbdDataset:
+    """What `write_folder` wrote."""
+    return CocoRgbdDataset(folder, folder / "annotations.json", limit=limit)

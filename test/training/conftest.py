@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from coco_cases import TRUTH, write_folder
 from small_model import SMALL
 
 from training.data.dataset import CocoRgbdDataset
@@ -81,3 +82,10 @@ def run_file(dataset: CocoRgbdDataset, tmp_path: Path) -> Callable[[TrainConfig]
         return path
 
     return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the two pictures of `coco_cases.TRUTH`."""
+    write_folder(tmp_path, TRUTH)
+    return tmp_path

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from coco_cases import SIZE, A, B, C, Oracle, write_folder
+from coco_cases import FOUND, SIZE, A, Oracle, open_folder, write_folder
 from folder_cases import encoded, noise, write_set
 
 from spda_sam_core.config import load_model_config
@@ -29,18 +29,6 @@ from training.world.frame import render_image
 from training.world.scene import CLASS_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TRUTH = [[(A, 0), (B, 1)], [(C, 2)]]
-FOUND = [[(A, 0, 0.9)], [(C, 2, 0.8)]]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_folder(tmp_path, TRUTH)
-    return tmp_path
-
-
-def open_folder(folder: Path, limit: int | None = None) -> CocoRgbdDataset:
-    return CocoRgbdDataset(folder, folder / "annotations.json", limit=limit)
 
 
 def test_evaluate_maps_class_ids_to_the_ids_of_the_data(folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from coco_cases import A, B, C, Oracle, write_folder
+from coco_cases import FOUND, A, B, C, Oracle, open_folder
 from folder_cases import document, encoded, noise, write_set
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -14,22 +14,8 @@ from pycocotools.cocoeval import COCOeval
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import build_network
 from spda_sam_core.weights.checkpoint import save_checkpoint
-from training.data.dataset import CocoRgbdDataset
 from training.evaluate import main
 from training.measuring.measure import evaluate
-
-TRUTH = [[(A, 0), (B, 1)], [(C, 2)]]
-FOUND = [[(A, 0, 0.9)], [(C, 2, 0.8)]]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_folder(tmp_path, TRUTH)
-    return tmp_path
-
-
-def open_folder(folder: Path) -> CocoRgbdDataset:
-    return CocoRgbdDataset(folder, folder / "annotations.json")
 
 
 def named(oracle: Oracle, *names: str) -> Oracle:

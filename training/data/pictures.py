@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.depth.metres import metres
 from spda_sam_core.picture_file import read_pixels
 from spda_sam_core.settings import settings
 
@@ -98,15 +99,12 @@ def read_depth_m(path: Path, size_hw: tuple[int, int], images: DepthImages) -> N
             f"{path}: {stored.dtype} {stored.shape}, expected a uint16 PNG in {images.kind} of size {size_hw}"
         )
     if images.kind == "millimetres":
-        depth_m = stored.astype(np.float32) * np.float32(1e-3)
-    else:
-        assert images.focal_px is not None
-        assert images.baseline_m is not None
-        disparity_px = (stored.astype(np.float32) - 1) / 256
-        focal_times_baseline = np.float32(images.focal_px * images.baseline_m)
-        depth_m = focal_times_baseline / np.where(disparity_px > 0, disparity_px, np.float32(np.nan))
-    depth_m[stored == 0] = np.nan
-    return depth_m
+        return metres(stored)
+    assert images.focal_px is not None
+    assert images.baseline_m is not None
+    disparity_px = (stored.astype(np.float32) - 1) / 256  # -1/256 where unknown
+    focal_times_baseline = np.float32(images.focal_px * images.baseline_m)
+    return focal_times_baseline / np.where(disparity_px > 0, disparity_px, np.float32(np.nan))
 
 
 def read_relative_inverse_depth(path: Path, size_hw: tuple[int, int], images: DepthImages) -> NDArray[np.float32]:
