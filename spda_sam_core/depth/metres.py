@@ -17,7 +17,7 @@ def metres(stored: NDArray[Any]) -> NDArray[np.float32]:
         stored: (H, W), uint16 millimetres or float32 metres.
 
     Returns:
-        (H, W) float32 metres; NaN where unknown: 0, negative, NaN or inf. What is known everywhere stays the same array.
+        (H, W) float32 metres; NaN where unknown: 0, negative, NaN or inf. The array given, where all is known.
     """
     depth_m: NDArray[np.float32] = (
         stored * _MM_TO_M if stored.dtype == np.uint16 else stored.astype(np.float32, copy=False)
