@@ -57,6 +57,15 @@ def test_the_model_gets_the_classes_that_some_set_has_and_knows_what_each_labels
     assert [each.complete for each in data.train.sets] == [True, False, False]
 
 
+def test_the_catch_all_of_the_vocabulary_reaches_the_losses_where_some_set_has_it(
+    mixed: TrainConfig, tmp_path: Path
+) -> None:
+    for name, number in (("trash", 2), ("unused", None)):
+        text = yaml.safe_dump({**VOCABULARY, "catch_all": name})
+        (tmp_path / "classes.yaml").write_text(text, encoding="utf-8")
+        assert trainer_of(mixed).losses.catch_all == number
+
+
 def test_without_a_vocabulary_classes_are_joined_by_the_names_that_sets_give(mixed: TrainConfig) -> None:
     data = open_training_data(dataclasses.replace(mixed, classes=None))
     assert data.train.class_names == ("anode", "trash", "animal_fish", "fish")

@@ -99,11 +99,13 @@ class Mixture:
     Args:
         sets: at least one, with the same classes.
         seed: of all chance.
+        catch_all: class of things of which no more is said, see `training.data.vocabulary.Vocabulary`; None: none.
     """
 
-    def __init__(self, sets: Sequence[MixedSet], seed: int) -> None:
+    def __init__(self, sets: Sequence[MixedSet], seed: int, catch_all: int | None = None) -> None:
         self.sets = tuple(sets)
         self.seed = seed
+        self.catch_all = catch_all
         self._draws = Draws([each.weight for each in sets], seed)
 
     def __len__(self) -> int:

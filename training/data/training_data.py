@@ -82,7 +82,8 @@ def open_training_data(config: TrainConfig) -> TrainingData:
             "data: held_back is 0 in every set: give it to one at least, such as 0.05, so that there are pictures to "
             "validate on"
         )
-    return TrainingData(Mixture(sets, config.seed), validation_sets)
+    catch_all = class_names.index(vocabulary.catch_all) if vocabulary.catch_all in class_names else None
+    return TrainingData(Mixture(sets, config.seed, catch_all), validation_sets)
 
 
 def _of_all(opened: Sequence[CocoRgbdDataset]) -> Vocabulary:

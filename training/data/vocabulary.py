@@ -19,13 +19,16 @@ class Vocabulary:
     Attributes:
         classes: names, in the order in which a model has them.
         names: of a class, other names that sets have for it. Several names of one set may become one class.
+        catch_all: the class of things of which no more is said: they may be of any other class too, while things of
+            the others are of one class only. Null: there is no such class.
 
     Raises:
-        ValueError: a class twice, other names of no class, or a name that could mean two classes.
+        ValueError: a class twice, other names or a catch-all that are no class, or a name that could mean two classes.
     """
 
     classes: tuple[str, ...]
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    catch_all: str | None = None
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -39,6 +42,10 @@ class Vocabulary:
             if other in seen:
                 raise ValueError(f"'{other}' stands for '{seen[other]}' and for '{name}': leave one of them out")
             seen[other] = name
+        if self.catch_all is not None and self.catch_all not in self.classes:
+            raise ValueError(
+                f"catch_all: '{self.catch_all}' is none of the classes: {_nearest(self.catch_all, self.classes)}"
+            )
 
     def class_of(self, name: str) -> str:
         """The class that a set calls `name`.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import generalized_box_iou_loss
+from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from spda_sam_core.network.layers import separable_conv
 from spda_sam_core.network.network import SpdaSamNetwork
@@ -26,6 +26,8 @@ from training.learning.mask_losses import mask_losses
 
 PLACES_PER_INSTANCE = 8
 """Of the one-to-many assignment."""
+SHOWS_IT = 0.5
+"""Box IoU from which on a place shows an instance, matched or not."""
 
 
 @settings
@@ -100,14 +102,21 @@ class TrainingLosses(nn.Module):
         one_to_many: its training head.
         decoded: P, places per picture whose masks are decoded; the matched ones first.
         weights: of the terms.
+        catch_all: class of things of which no more is said; None: there is none.
     """
 
     def __init__(
-        self, model: SpdaSamNetwork, one_to_many: OneToManyHead, *, decoded: int, weights: LossWeights
+        self,
+        model: SpdaSamNetwork,
+        one_to_many: OneToManyHead,
+        *,
+        decoded: int,
+        weights: LossWeights,
+        catch_all: int | None = None,
     ) -> None:
         super().__init__()
         self.model, self.one_to_many = model, one_to_many
-        self.decoded, self.weights = decoded, weights
+        self.decoded, self.weights, self.catch_all = decoded, weights, catch_all
 
     def forward(
         self,
@@ -141,9 +150,10 @@ class TrainingLosses(nn.Module):
         index, owners = choose_decoded(one, many, best, targets.complete, generators)
         shift = displacements(owners, generators)
         masks, ious = model.segment(features.fused, pyramid, proposals.pick(index), shift)
+        named = named_places(proposals.boxes_xyxy, targets, self.catch_all)
         losses = {
-            "classes": class_loss(proposals.class_logits, one, targets),
-            "classes_one_to_many": class_loss(many_logits, many, targets),
+            "classes": class_loss(proposals.class_logits, one, targets, named),
+            "classes_one_to_many": class_loss(many_logits, many, targets, named),
             "boxes": 0.5 * (box_loss(proposals, one, targets) + box_loss(proposals, many, targets)),
             "quality": quality_loss(proposals, many, targets),
             **mask_losses(masks, ious, owners, targets.masks, targets.boxes_xyxy, targets.complete),
@@ -223,18 +233,39 @@ def displacements(owners: Tensor, generators: Sequence[torch.Generator]) -> Tens
     return torch.stack(moves).to(owners.device)
 
 
-def class_loss(class_logits: Tensor, assignments: list[Assignment], targets: Targets) -> Tensor:
+@torch.no_grad()
+def named_places(boxes_xyxy: Tensor, targets: Targets, catch_all: int | None) -> Tensor:
+    """Places that show a thing whose class is known, so that they show nothing of any other class.
+
+    Args:
+        boxes_xyxy: (B, N, 4) predicted, network pixels.
+        targets: what is in the pictures.
+        catch_all: what is of this class may be of any other class too; None: classes exclude each other.
+
+    Returns:
+        (B, N) bool.
+    """
+    shown = torch.zeros_like(boxes_xyxy[..., 0], dtype=torch.bool)
+    for i, (true, classes) in enumerate(zip(targets.boxes_xyxy, targets.class_ids, strict=True)):
+        of_known_class = true[classes != catch_all] if catch_all is not None else true
+        if len(of_known_class):
+            shown[i] = box_iou(of_known_class, boxes_xyxy[i].float()).amax(dim=0) >= SHOWS_IT
+    return shown
+
+
+def class_loss(class_logits: Tensor, assignments: list[Assignment], targets: Targets, named: Tensor) -> Tensor:
     """Varifocal loss (Zhang et al., CVPR 2021) towards the assignment's quality, per unit of quality in the batch.
 
     Federated, as LVIS has it (Gupta et al., CVPR 2019): that a place is not of a class is taught only for classes that
-    the picture's set labels, that it is of its instance's class always.
+    the picture's set labels, that it is of its instance's class always. What is known to be a fish is no plant,
+    though, whoever labels plants: places of `named` (B, N) learn of all classes.
     """
     wanted = torch.zeros_like(class_logits, dtype=torch.float32)  # (B, N, C)
     for i, a in enumerate(assignments):
         wanted[i, a.places, targets.class_ids[i][a.instances]] = a.quality.float()
     logits = class_logits.float()
     # nearly all places show nothing of a class: only those that claim otherwise count
-    doubted = 0.75 * logits.detach().sigmoid().square() * targets.labelled[:, None]
+    doubted = 0.75 * logits.detach().sigmoid().square() * (targets.labelled[:, None] | named[..., None])
     weight = torch.where(wanted > 0, wanted, doubted)
     loss = F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum")
     return loss / normaliser(wanted.sum())

@@ -103,7 +103,11 @@ class Trainer:
         )
         self.optimiser = build_adamw(self.groups, config.weight_decay)
         losses = TrainingLosses(
-            self.model, self.one_to_many, decoded=config.decoded_per_image, weights=config.loss_weights
+            self.model,
+            self.one_to_many,
+            decoded=config.decoded_per_image,
+            weights=config.loss_weights,
+            catch_all=self.mixture.catch_all,
         )
         self.losses: TrainingLosses | DistributedDataParallel = losses
         if process_count() > 1:

@@ -49,6 +49,10 @@ def test_a_class_that_the_vocabulary_lacks_is_named_with_the_nearest(tmp_path: P
         ({"classes": ["fish", "eel"], "names": {"fish": ["eel"]}}, "'eel' stands for 'eel' and for 'fish'"),
         ({"classes": ["fish"], "names": {"fish": "eel"}}, "names.fish: 'eel' is no list"),
         ({"classes": ["fish"], "name": {}}, "unknown key 'name': did you mean 'names'"),
+        (
+            {"classes": ["fish", "thing"], "catch_all": "things"},
+            "catch_all: 'things' is none of the classes: the nearest is 'thing'",
+        ),
     ],
 )
 def test_a_wrong_vocabulary_is_refused_by_file_key_and_value(
@@ -67,6 +71,7 @@ def test_the_shipped_vocabulary_joins_what_the_sets_have_in_common() -> None:
     of_coco = ("person", "toothbrush", "traffic light", "tv", "bird")
     assert {sea.class_of(name) for name in of_coco} == {"object"}
     assert len(sea.names["object"]) == 80
+    assert sea.catch_all == "object"
     pairs = {
         "animal_fish": "fish",
         "fish": "fish",

@@ -27,11 +27,14 @@ from training.learning.losses import (
     choose_decoded,
     class_loss,
     displacements,
+    named_places,
     quality_loss,
 )
 
 CONFIG = load_model_config("tiny", class_names=("anode", "object"), changes=SMALL)
 Box = tuple[int, int, int, int]
+UNNAMED = torch.zeros(1, 1, dtype=torch.bool)
+"""No place shows a thing of a known class."""
 WHOLE = torch.tensor([True])
 """A picture in which every thing is labelled."""
 
@@ -68,12 +71,17 @@ def chance(pictures: int, first: int = 0) -> list[torch.Generator]:
 
 
 def losses_of(
-    model: SpdaSamNetwork, head: OneToManyHead, targets: Targets, valid: Tensor, estimate: Tensor
+    model: SpdaSamNetwork,
+    head: OneToManyHead,
+    targets: Targets,
+    valid: Tensor,
+    estimate: Tensor,
+    catch_all: int | None = None,
 ) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
     image = torch.randn(2, 3, SIZE, SIZE, generator=generator)
     inverse_depth = torch.rand(2, 1, SIZE, SIZE, generator=generator) * valid
-    losses: dict[str, Tensor] = TrainingLosses(model, head, decoded=4, weights=LossWeights())(
+    losses: dict[str, Tensor] = TrainingLosses(model, head, decoded=4, weights=LossWeights(), catch_all=catch_all)(
         image, inverse_depth, valid, estimate, targets, chance(2)
     )
     return losses
@@ -135,7 +143,7 @@ def test_the_total_is_the_weighted_sum_of_all_terms() -> None:
 def test_class_loss_of_places_that_say_one_half() -> None:
     matched = [assignment([5, 2], [0, 1], [0.8, 0.3]), assignment([], [], [])]
     targets = targets_of([(0, 0, 8, 8), (8, 8, 24, 24)], [])
-    loss = class_loss(torch.zeros(2, 9, 3), matched, targets)
+    loss = class_loss(torch.zeros(2, 9, 3), matched, targets, UNNAMED)
     others = 2 * 9 * 3 - 2
     # -q (q log p + (1 - q) log(1 - p)) where there is something, -0.75 p^2 log(1 - p) where not
     assert float(loss) == pytest.approx(math.log(2) * (0.8 + 0.3 + others * 0.75 * 0.5**2) / (0.8 + 0.3), rel=1e-5)
@@ -153,7 +161,7 @@ def test_class_loss_is_the_varifocal_loss_written_out() -> None:
                 expected -= q * (q * math.log(p) + (1 - q) * math.log(1 - p))
             else:
                 expected -= 0.75 * p**2 * math.log(1 - p)
-    loss = class_loss(logits, [assignment([4], [0], [0.6])], targets)
+    loss = class_loss(logits, [assignment([4], [0], [0.6])], targets, UNNAMED)
     assert float(loss) == pytest.approx(expected, rel=1e-5)  # per unit of quality, of which one is taken at least
 
 
@@ -161,8 +169,8 @@ def test_classes_that_are_right_cost_nothing_and_wrong_ones_do() -> None:
     one, targets = [assignment([5], [0], [1.0])], targets_of([(10, 20, 50, 60)])
     logits = torch.full((1, 9, 3), -20.0)
     logits[0, 5, 0] = 20
-    assert float(class_loss(logits, one, targets)) < 1e-6
-    assert float(class_loss(-logits, one, targets)) > 20
+    assert float(class_loss(logits, one, targets, UNNAMED)) < 1e-6
+    assert float(class_loss(-logits, one, targets, UNNAMED)) > 20
 
 
 def test_box_loss_is_one_minus_generalised_iou_weighted_by_quality_with_a_floor() -> None:
@@ -301,7 +309,7 @@ def test_a_class_that_a_set_does_not_label_learns_nothing_from_its_unmatched_pla
     labelled = torch.tensor([[True, True, True], [True, False, False]])
     targets = dataclasses.replace(targets, labelled=labelled, class_ids=[torch.tensor([0]), torch.tensor([2])])
     logits = torch.zeros(2, 9, 3, requires_grad=True)
-    loss = class_loss(logits, matched, targets)
+    loss = class_loss(logits, matched, targets, UNNAMED)
     loss.backward()
     assert logits.grad is not None
     taught = logits.grad != 0
@@ -313,6 +321,27 @@ def test_a_class_that_a_set_does_not_label_learns_nothing_from_its_unmatched_pla
     assert float(loss.detach()) == pytest.approx(math.log(2) * (1.4 + counted * 0.75 * 0.5**2) / 1.4, rel=1e-5)
 
 
+def test_a_place_that_shows_a_thing_of_a_known_class_learns_that_it_is_of_no_other() -> None:
+    """Or `object`, which hardly any set labels, would never hear that it is wrong, and win over the right name."""
+    targets = targets_of([(0, 0, 8, 8)])
+    targets = dataclasses.replace(targets, labelled=torch.tensor([[True, False, False]]))
+    logits = torch.zeros(1, 9, 3, requires_grad=True)
+    named = torch.arange(9)[None] == 7  # a double of the match, say
+    class_loss(logits, [assignment([5], [0], [0.8])], targets, named).backward()
+    assert logits.grad is not None
+    taught = sorted((logits.grad > 0).nonzero().tolist())
+    assert taught == sorted([[0, i, 0] for i in range(9) if i != 5] + [[0, 7, 1], [0, 7, 2]])
+
+
+def test_places_are_named_by_what_their_boxes_show_but_not_by_the_catch_all() -> None:
+    targets = targets_of([(0, 0, 10, 10), (20, 20, 40, 40)], [])
+    targets = dataclasses.replace(targets, class_ids=[torch.tensor([1, 2]), torch.tensor([], dtype=torch.int64)])
+    boxes = torch.tensor([[0, 0, 10, 5], [0, 0, 10, 4.9], [20, 20, 40, 40], [50, 50, 60, 60]], dtype=torch.float32)
+    both = boxes.expand(2, 4, 4)
+    assert named_places(both, targets, catch_all=2).tolist() == [[True, False, False, False], [False] * 4]
+    assert named_places(both, targets, catch_all=None).tolist() == [[True, False, True, False], [False] * 4]
+
+
 def test_the_class_rows_of_the_network_learn_as_their_pictures_set_labels() -> None:
     torch.manual_seed(0)
     model = build_network(CONFIG).train()
@@ -320,7 +349,8 @@ def test_the_class_rows_of_the_network_learn_as_their_pictures_set_labels() -> N
     targets = targets_of([(10, 16, 50, 60)], [(4, 20, 30, 52)])  # both of class 0
     for labelled, learns in (([True, False], False), ([True, True], True)):
         own = dataclasses.replace(targets, labelled=torch.tensor([labelled, labelled]))
-        losses = losses_of(model, head, own, targets.depth_valid, torch.zeros(2))
+        # of the catch-all, so that it depends on what is labelled alone
+        losses = losses_of(model, head, own, targets.depth_valid, torch.zeros(2), catch_all=0)
         rows = [layer.weight for name, layer in model.proposal_head.classes.named_modules() if hasattr(layer, "weight")]
         last = next(weight for weight in rows[::-1] if len(weight) == len(CONFIG.class_names))
         for weight in (last, head.classes[-1].weight):
