@@ -107,6 +107,8 @@ class Mixture:
         self.seed = seed
         self.catch_all = catch_all
         self._draws = Draws([each.weight for each in sets], seed)
+        # by set: the epoch that its last picture was of, and that epoch's order
+        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         """Number of pictures in all sets."""
@@ -123,9 +125,10 @@ class Mixture:
         chosen = self.sets[origin]
         repeats = np.ones(len(chosen.pictures)) if chosen.repeats is None else chosen.repeats
         epoch, position = divmod(rank, epoch_length(repeats))
-        order = epoch_order(repeats, np.random.default_rng((self.seed, epoch, 0, origin)))
+        if self._orders.get(origin, (None,))[0] != epoch:
+            self._orders[origin] = epoch, epoch_order(repeats, np.random.default_rng((self.seed, epoch, 0, origin)))
         rng = np.random.default_rng((self.seed, epoch, position, origin))
-        return Drawn(origin, chosen.pictures[int(order[position])], rng)
+        return Drawn(origin, chosen.pictures[int(self._orders[origin][1][position])], rng)
 
     def lent(self, rng: np.random.Generator) -> Sample:
         """A picture of any set that lends things, by weight."""
