@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 _RESERVED = ("format", "preset", "config", "base")
 _WITHOUT_HEADS = (
     "'{}' is a pretrained base without trained heads, which would draw noise: train on it first (training/train.py "
-    "--config config/train/fine_tune.yaml) and give the file that this writes, or use 'tiny'"
+    "--config config/train/fine_tune_sam.yaml) and give the file that this writes, or use 'tiny'"
 )
 
 

@@ -72,7 +72,7 @@ def test_a_base_without_trained_heads_fails_configure_with_the_remedy(start):
     with start({"checkpoint": "sam_vit_b"}) as (node, robot):
         status, _ = robot.diagnostics(lambda s: s.level == DiagnosticStatus.ERROR, deadline_s=60)
         assert "'sam_vit_b' is a pretrained base without trained heads" in status.message
-        assert "config/train/fine_tune.yaml" in status.message
+        assert "config/train/fine_tune_sam.yaml" in status.message
         assert robot.state() == "unconfigured"
         assert node.alive
 

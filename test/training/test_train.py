@@ -146,7 +146,7 @@ def test_fine_tuning_from_another_encoder_is_refused(config: TrainConfig, datase
         take_fitting_weights(build_network(load_model_config("sam_vit_b", class_names=("anode", "object"))), "tiny")
 
 
-@pytest.mark.parametrize("name", ["tiny", "ablation", "fine_tune", "sea", "tiny_mixture"])
+@pytest.mark.parametrize("name", ["tiny", "ablation", "fine_tune", "fine_tune_sam", "sea", "tiny_mixture"])
 def test_the_shipped_recipes_name_a_model_and_data_that_are_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     recipe = load_train_config(f"config/train/{name}.yaml")

@@ -236,7 +236,7 @@ def test_a_base_without_trained_heads_is_refused_with_the_remedy(
     Path("weights").mkdir()
     Path("weights/sam_vit_b_01ec64.pth").touch()
     with pytest.raises(
-        CheckpointError, match=rf"'{base}' .* without trained heads.*config/train/fine_tune.yaml.*or use 'tiny'"
+        CheckpointError, match=rf"'{base}' .* without trained heads.*config/train/fine_tune_sam.yaml.*or use 'tiny'"
     ):
         load_checkpoint(base)
 
