@@ -43,6 +43,7 @@ setup(
         "pydantic>=2.6,<3",
         "pyyaml>=5.4",
         "safetensors>=0.4,<1",
+        "scipy>=1.8,<2",
         "segment-anything==1.0",
         "timm>=1.0.21,<2",
         "torch>=2.2,<3",
@@ -57,7 +58,6 @@ setup(
             "embreex>=2.17.7.post5,<5",
             "matplotlib>=3.6,<4",  # curves in the report of training/evaluate.py
             "pycocotools>=2.0.7,<3",
-            "scipy>=1.8,<2",
             "tensorboard>=2.12,<3",
         ],
         "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "pytest-timeout>=2.2,<3", "ruff>=0.9,<1", *EXPORT],

@@ -14,6 +14,7 @@ The rooms in the order in which data flow:
     runtimes     what runs the network: the contract, and PyTorch
     network      SpdaSamNetwork: encoder, fusion, self-prompts, decoder
     results      network outputs to Instances, and pictures and positions of them
+    tracking     the same thing under the same number from frame to frame
     spda_sam     SpdaSam: image and depth in, instances out
     weights      checkpoints, official bases and their download
     cli          the command line spda-sam

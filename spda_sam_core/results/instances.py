@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,13 +112,18 @@ class Instances:
                 raise ValueError(f"unknown classes {unknown}: choose from {', '.join(self.class_names)}")
             wanted = [i for i, name in enumerate(self.class_names) if name in class_names]
             keep &= np.isin(self.class_ids, wanted)
-        if keep.all():  # masks are large: no copy for nothing
+        return self.pick(np.flatnonzero(keep).tolist())
+
+    def pick(self, kept: Sequence[int]) -> Instances:
+        """The instances of these indices, in their order."""
+        if list(kept) == list(range(len(self))):  # masks are large: no copy for nothing
             return self
+        chosen = np.asarray(kept, np.int64)
         return Instances(
-            self.masks[keep],
-            self.boxes_xyxy[keep],
-            self.scores[keep],
-            self.class_ids[keep],
+            self.masks[chosen],
+            self.boxes_xyxy[chosen],
+            self.scores[chosen],
+            self.class_ids[chosen],
             self.class_names,
         )
 

@@ -33,6 +33,7 @@ class RenderedFrame:
         depth_m: (H, W) float32 depth along the optical axis in metres (REP-118); NaN is unknown.
         label: (H, W) uint16; 0 is none, k is the instance of class `class_ids[k - 1]`.
         class_ids: class of each label, 0-based index into `training.world.scene.CLASS_NAMES`.
+        instance_ids: which thing of the scene each label is, from 1; the same in all frames of a survey.
         camera_matrix: (3, 3) float64 pinhole matrix in pixels.
     """
 
@@ -40,6 +41,7 @@ class RenderedFrame:
     depth_m: NDArray[np.float32]
     label: NDArray[np.uint16]
     class_ids: tuple[int, ...]
+    instance_ids: tuple[int, ...]
     camera_matrix: NDArray[np.float64]
 
 
@@ -48,7 +50,11 @@ def _generator(seed: int, index: int) -> np.random.Generator:
 
 
 def _visible_labels(shot: Shot, scene: Scene) -> tuple[NDArray[np.uint16], tuple[int, ...]]:
-    """Number the instances that can be seen from 1; slivers of decals go back to the hull, others to none."""
+    """Number the instances that can be seen from 1; slivers of decals go back to the hull, others to none.
+
+    Returns:
+        The label image, and the number that each label has in the scene.
+    """
     count = len(scene.class_ids)
     pixels = np.bincount(shot.instance.reshape(-1), minlength=count + 1)
     becomes = np.arange(count + 1)
@@ -60,16 +66,17 @@ def _visible_labels(shot: Shot, scene: Scene) -> tuple[NDArray[np.uint16], tuple
     kept = [k for k in range(1, count + 1) if pixels[k] >= MINIMUM_VISIBLE_PX]
     number = np.zeros(count + 1, np.uint16)
     number[kept] = np.arange(1, len(kept) + 1)
-    return number[instance], tuple(scene.class_ids[k - 1] for k in kept)
+    return number[instance], tuple(kept)
 
 
 def _expose(
     world: World, pose: Pose, matrix: NDArray[np.float64], size_hw: tuple[int, int], rng: np.random.Generator
 ) -> RenderedFrame:
     shot = world.shoot(pose, matrix, size_hw)
-    label, class_ids = _visible_labels(shot, world.scene)
+    label, instance_ids = _visible_labels(shot, world.scene)
+    class_ids = tuple(world.scene.class_ids[k - 1] for k in instance_ids)
     rgb = develop(rng, shot.light, world.scene.optics, world.scene.water.veil)
-    return RenderedFrame(rgb, shot.depth_m, label, class_ids, matrix.copy())
+    return RenderedFrame(rgb, shot.depth_m, label, class_ids, instance_ids, matrix.copy())
 
 
 def render_image(

@@ -74,3 +74,16 @@ def test_sequence_moves_along_one_hull() -> None:
     assert change[1] > change[0] > 0  # it moves, and a frame resembles its neighbour more than a distant one
     assert np.array_equal(frames[0].camera_matrix, frames[39].camera_matrix)
     assert same(frames[5], list(render_sequence(3, 6, SMALL))[5])  # a longer run begins with the same frames
+
+
+def test_a_thing_has_the_same_number_in_all_frames_of_a_survey() -> None:
+    """It is followed by its place on the hull: of one class, and never one number at two places of a frame."""
+    frames = list(itertools.islice(render_sequence(3, 31, SMALL), 0, None, 10))
+    classes: dict[int, set[int]] = {}
+    for frame in frames:
+        assert len(frame.instance_ids) == len(frame.class_ids) == len(set(frame.instance_ids))
+        for number, name in zip(frame.instance_ids, frame.class_ids, strict=True):
+            classes.setdefault(number, set()).add(name)
+    assert all(len(each) == 1 for each in classes.values())
+    assert len(classes) > len(frames[0].instance_ids)  # others came into view
+    assert all(set(a.instance_ids) & set(b.instance_ids) for a, b in itertools.pairwise(frames))
