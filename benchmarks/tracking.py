@@ -24,6 +24,8 @@ from training.world.scene import CLASS_NAMES, HULL
 
 Finds = Callable[[RenderedFrame], Instances]
 FRAMES_PER_SECOND = 5
+MANY = 20
+"""As many as the shipped checkpoints draw."""
 FIRST_SEED = 900
 """Of the surveys; no data set has them."""
 
@@ -54,6 +56,26 @@ def follow(frames: Sequence[RenderedFrame], find: Finds) -> tuple[list[NumberedF
         milliseconds.append((time.perf_counter() - start) * 1e3)
         numbered.append(NumberedFrame(tracked.instances.masks, tracked.ids))
     return numbered, milliseconds
+
+
+def made_things(count: int, size_hw: tuple[int, int], shift_px: int) -> Instances:
+    """So many boxes of a tenth of the picture's width about, all moved to the left."""
+    height, width = size_hw
+    rng = np.random.default_rng(0)
+    masks = np.zeros((count, height, width), np.bool_)
+    for mask in masks:
+        w, h = (rng.uniform(0.05, 0.15, 2) * width).astype(int)
+        x, y = int(rng.uniform(0.1, 0.85) * width) - shift_px, int(rng.uniform(0, 0.8) * height)
+        mask[y : y + h, max(0, x) : x + w] = True
+    return Instances.of_labels(masks, np.zeros(count, np.int64), CLASS_NAMES)
+
+
+def milliseconds_of_many(frames: Sequence[RenderedFrame], count: int) -> float:
+    """Median time of the tracker where it follows so many things."""
+    size_hw = frames[0].label.shape
+    moved = iter(range(len(frames)))
+    _, times = follow(frames, lambda frame: made_things(count, size_hw, 4 * next(moved)))
+    return statistics.median(times[1:])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,6 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
             cells = [f"{value:.1f}" for value in means]
             cells += [str(sum(score.switches for score in scores)), f"{statistics.mean(counts):.1f}"]
             print(f"| {name} | {stride} | {' | '.join(cells)} | {statistics.median(milliseconds):.1f} |", flush=True)
+    height, width = options.size
+    ms = milliseconds_of_many(surveys[0], MANY)
+    print(f"\n{MANY} things in frames of {width} x {height}: {ms:.1f} ms, median")
 
 
 if __name__ == "__main__":

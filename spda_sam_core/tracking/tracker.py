@@ -166,26 +166,47 @@ class Tracker:
 def _overlaps(masks: NDArray[np.uint8], tracks: list[_Track]) -> NDArray[np.float64]:
     """IoU (N, T) of masks (N, h, w) with those of tracks where they are now.
 
-    Only what both frames could see counts: a hull that comes into view does not become less the same by it.
+    Only what both frames could see counts: a hull that comes into view does not become less the same by it. Counted is
+    in boxes, and not by one product of matrices, whose threads wait for each other where another process is busy.
     """
-    h, w = masks.shape[1:]
+    size_wh = masks.shape[2], masks.shape[1]
     overlaps = np.zeros((len(masks), len(tracks)))
-    areas = masks.reshape(len(masks), -1).sum(axis=1, dtype=np.int64)
-    flat = masks.reshape(len(masks), -1)
+    boxes = [cv2.boundingRect(mask) for mask in masks]
+    seen_areas: dict[bytes, list[int]] = {}  # by the motion since: most tracks were seen in the frame before
     for t, track in enumerate(tracks):
-        if np.allclose(track.since, np.eye(3), atol=1e-9):
-            carried, seen_areas = track.mask, areas
-        else:
-            # 1 outside the mask, 2 in it, 0 where the frame of the mask did not reach
-            both = cv2.warpPerspective(track.mask + np.uint8(1), track.since, (w, h), flags=cv2.INTER_NEAREST)
-            carried = (both == 2).view(np.uint8)
-            seen_areas = (flat & (both > 0).view(np.uint8).reshape(1, -1)).sum(axis=1, dtype=np.int64)
-        area = np.count_nonzero(carried)
-        if area < _LEAST_SEEN * np.count_nonzero(track.mask) or not area:
+        carried = cv2.warpPerspective(track.mask, track.since, size_wh, flags=cv2.INTER_NEAREST)
+        area = cv2.countNonZero(carried)
+        if area < _LEAST_SEEN * cv2.countNonZero(track.mask) or not area:
             continue
-        shared = (flat & carried.reshape(1, -1)).sum(axis=1, dtype=np.int64)
-        overlaps[:, t] = shared / (seen_areas + area - shared)
+        since = track.since.tobytes()
+        if since not in seen_areas:
+            seen = cv2.warpPerspective(np.ones_like(track.mask), track.since, size_wh, flags=cv2.INTER_NEAREST)
+            seen_areas[since] = [_shared(mask, seen, box) for mask, box in zip(masks, boxes, strict=True)]
+        box = cv2.boundingRect(carried)
+        for i, mask in enumerate(masks):
+            shared = _shared(mask, carried, _common(boxes[i], box))
+            if shared:
+                overlaps[i, t] = shared / (seen_areas[since][i] + area - shared)
     return overlaps
+
+
+_Box = tuple[int, int, int, int]
+"""x, y, width, height; nothing is in one without width or height."""
+
+
+def _common(a: _Box, b: _Box) -> _Box:
+    x, y = max(a[0], b[0]), max(a[1], b[1])
+    return x, y, min(a[0] + a[2], b[0] + b[2]) - x, min(a[1] + a[3], b[1] + b[3]) - y
+
+
+def _shared(a: NDArray[np.uint8], b: NDArray[np.uint8], box: _Box) -> int:
+    """Pixels of a box that are in both of two (h, w) masks."""
+    x, y, width, height = box
+    if width <= 0 or height <= 0:
+        return 0
+    inside = np.s_[y : y + height, x : x + width]
+    count: int = cv2.countNonZero(cv2.bitwise_and(a[inside], b[inside]))
+    return count
 
 
 def _at_step(homography: NDArray[np.float64], step: int) -> NDArray[np.float64]:
