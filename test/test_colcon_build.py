@@ -1,5 +1,6 @@
 """The repository as a package in a colcon workspace."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -51,11 +52,16 @@ def test_ros_finds_the_package_and_its_executables(prefix):
     }
 
 
-def test_an_installed_executable_starts(prefix):
-    command = f". {prefix}/share/spda_sam_ros/package.sh && {prefix}/lib/spda_sam_ros/recorder --help"
+def test_an_installed_executable_runs_in_the_environment_that_is_active(prefix):
+    script = prefix / "lib/spda_sam_ros/recorder"
+    if prefix.name == "install":  # --symlink-install writes the interpreter that colcon ran in
+        assert script.read_text(encoding="utf-8").splitlines()[0] == "#!/usr/bin/env python3"
+    environment = {**os.environ, "COLCON_CURRENT_PREFIX": str(prefix)}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     result = subprocess.run(
-        ["bash", "-c", f"COLCON_CURRENT_PREFIX={prefix}; {command}"],
+        ["bash", "-c", f". {prefix}/share/spda_sam_ros/package.sh && {script} --help"],
         cwd="/",
+        env=environment,
         capture_output=True,
         text=True,
         timeout=120,
