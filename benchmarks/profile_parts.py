@@ -17,7 +17,7 @@ from typing import Any
 
 import onnxruntime
 
-from benchmarks.yolo import rendered_picture
+from benchmarks.pictures import rendered_picture
 from spda_sam_core.weights.checkpoint import load_checkpoint
 from training.export import to_onnx
 
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=main.__doc__,
         epilog="Parts are the submodules of SpdaSamNetwork; decoder and decoder_1 are pass 1 and pass 2. Measuring "
-        "makes each operator a little slower: compare networks by benchmarks.yolo.",
+        "makes each operator a little slower: compare networks by benchmarks.latency.",
     )
     parser.add_argument("--checkpoint", default="tiny", help="a file, or the preset of a shipped one (default: tiny)")
     parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime (default: %(default)s)")

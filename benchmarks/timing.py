@@ -13,23 +13,11 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 def median_ms(calls: Mapping[Name, Callable[[int], object]], rounds: int) -> dict[Name, float]:
-    """Median milliseconds of one call; arguments and errors as of `times_ms`."""
-    return {name: statistics.median(values) for name, values in times_ms(calls, rounds).items()}
-
-
-def times_ms(
-    calls: Mapping[Name, Callable[[int], object]], rounds: int, *, settle: bool = False
-) -> dict[Name, list[float]]:
-    """Milliseconds of one call, the calls taking turns, so that all see the same machine.
+    """Median milliseconds of one call, the calls taking turns, so that all see the same machine.
 
     Args:
         calls: what to time; each is given the number of the round, from 0, and waits for its device itself.
         rounds: how often each is called, 2 or more; round 0 warms up and does not count.
-        settle: begin each turn with a call that does not count, for runtimes whose threads go on spinning for a while
-            when their turn is over.
-
-    Returns:
-        For each call `rounds` - 1 times, in the order of the rounds.
 
     Raises:
         ValueError: fewer than 2 rounds.
@@ -39,9 +27,7 @@ def times_ms(
     measured: dict[Name, list[float]] = {name: [] for name in calls}
     for i in tqdm(range(rounds), desc="timing", unit="round"):
         for name, call in calls.items():
-            if settle:
-                call(i)
             start = time.perf_counter()
             call(i)
             measured[name].append((time.perf_counter() - start) * 1e3)
-    return {name: values[1:] for name, values in measured.items()}
+    return {name: statistics.median(values[1:]) for name, values in measured.items()}

@@ -1,0 +1,72 @@
+"""Calls of networks in PyTorch, for `benchmarks.contestant`: each function loads one and returns what runs it once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from spda_sam_core.config import load_model_config
+from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from spda_sam_core.weights.checkpoint import load_checkpoint
+
+RANDOM = "random "
+"""Before the name of a preset: that network with random weights."""
+
+
+def network_of(name: str, *, depth: bool = True) -> SpdaSamNetwork:
+    """A network by the name of its checkpoint or, after "random ", of its preset.
+
+    Args:
+        name: a file, the name of a shipped checkpoint, or "random sam_vit_b".
+        depth: False: built without depth, with those of its weights that it still has.
+    """
+    if name.startswith(RANDOM):
+        torch.manual_seed(0)
+        config = load_model_config(name.removeprefix(RANDOM), class_names=("thing",))
+        return build_network(dataclasses.replace(config, use_depth=depth)).eval()
+    network, _ = load_checkpoint(name)
+    if depth:
+        return network
+    changed = build_network(dataclasses.replace(network.config, use_depth=False))
+    own, given = changed.state_dict(), network.state_dict()
+    changed.load_state_dict({key: given[key] for key in own})
+    return changed.eval()
+
+
+def ours(threads: int, name: str, depth: bool, feed: str) -> Callable[[], object]:
+    """`network_of`, on what an NPZ file holds."""
+    torch.set_num_threads(threads)
+    network = network_of(name, depth=depth)
+    with np.load(feed) as stored:
+        inputs = {key: torch.from_numpy(value) for key, value in stored.items()}
+
+    def call() -> object:
+        with torch.inference_mode():
+            return network(**inputs)
+
+    return call
+
+
+def everything(threads: int, side: int) -> Callable[[], object]:
+    """SAM ViT-B's everything mode on a square of noise: a grid of 32 x 32 points, its defaults; random weights."""
+    from segment_anything import SamAutomaticMaskGenerator, sam_model_registry  # here: no other call pays for it
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    generator = SamAutomaticMaskGenerator(sam_model_registry["vit_b"]().eval(), points_per_side=32)
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return lambda: generator.generate(noise)
+
+
+def everything_cost(side: int) -> tuple[float, float]:
+    """Multiply-accumulates of `everything`, in 10^9, and its parameters, in 10^6."""
+    from segment_anything import sam_model_registry
+
+    call = everything(torch.get_num_threads(), side)
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 2e9, sum(p.numel() for p in sam_model_registry["vit_b"]().parameters()) / 1e6
