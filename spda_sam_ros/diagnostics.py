@@ -18,6 +18,7 @@ class NodeState:
 
     Attributes:
         lifecycle: label of the lifecycle state.
+        failed_transition: what went wrong in the last lifecycle transition, or "".
         enabled: whether `~/enable` allows segmentation.
         active_s: seconds since activation, 0 where not active.
         image_topic: where images are expected.
@@ -27,6 +28,7 @@ class NodeState:
     """
 
     lifecycle: str
+    failed_transition: str
     enabled: bool
     active_s: float
     image_topic: str
@@ -61,7 +63,7 @@ def make_status(name: str, snapshot: Snapshot, state: NodeState) -> DiagnosticSt
         values[f"{key}_p50"], values[f"{key}_p95"] = f"{median:.1f}", f"{p95:.1f}"
     values |= {f"incompatible_qos.{topic}": problem for topic, problem in state.qos_problems.items()}
     values |= state.facts
-    values["last_error"] = snapshot.last_error
+    values["last_error"] = state.failed_transition or snapshot.last_error
     return DiagnosticStatus(
         level=level,
         name=name,
@@ -72,13 +74,13 @@ def make_status(name: str, snapshot: Snapshot, state: NodeState) -> DiagnosticSt
 
 
 def _judge(snapshot: Snapshot, state: NodeState) -> tuple[bytes, str]:
-    for kind in ("configure", "inference"):
-        if kind in snapshot.problems and not (kind == "configure" and state.lifecycle == "active"):
-            return DiagnosticStatus.ERROR, f"{kind} failed: {snapshot.problems[kind]}"
+    if state.failed_transition:
+        return DiagnosticStatus.ERROR, f"{state.lifecycle}: {state.failed_transition}"
     if state.lifecycle != "active":
-        if state.lifecycle == "unconfigured" and snapshot.last_error:
-            return DiagnosticStatus.ERROR, f"unconfigured: {snapshot.last_error}"
         return DiagnosticStatus.OK, state.lifecycle
+    for kind, failed in (("inference", "inference"), ("callback", "a callback")):
+        if kind in snapshot.problems:
+            return DiagnosticStatus.ERROR, f"{failed} failed: {snapshot.problems[kind]}"
     if not state.enabled:
         return DiagnosticStatus.OK, "disabled by ~/enable"
     # the time before activation is none of the camera's fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from rclpy.node import Node
@@ -14,7 +15,7 @@ from spda_sam_ros.messages.camera_info import pinhole_of
 from spda_sam_ros.node_statistics import NodeStatistics
 from spda_sam_ros.pairing import DepthPairing, stamp_to_ns
 from spda_sam_ros.parameters import Settings
-from spda_sam_ros.qos import endpoint_options, sensor_qos
+from spda_sam_ros.qos import endpoint_options, overrides_explained, sensor_qos
 from spda_sam_ros.segmenter import Frame
 
 
@@ -36,6 +37,9 @@ class Inputs:
 
     Attributes:
         pairing: the depths that came.
+
+    Raises:
+        ValueError: one of them cannot be made; none is left then.
     """
 
     def __init__(
@@ -48,27 +52,29 @@ class Inputs:
         mismatch: Callable[[str, str], None],
     ) -> None:
         self.pairing = DepthPairing()
-        self._node = node
         self._statistics = statistics
         self._on_frame = on_image
         self._camera_info: CameraInfo | None = None
+        made = ExitStack()
 
-        def subscription(
+        def subscribe(
             topic: str, transport: str, message_type: type[Any], depth: int, callback: Callable[[Any], None]
-        ) -> Any:
+        ) -> None:
             name = transport_topic(node, topic, transport)
             options = endpoint_options(name, publisher=False, mismatch=mismatch)
-            return node.create_subscription(message_type, name, callback, sensor_qos(depth), **options)
+            with overrides_explained(name, "subscription"):
+                endpoint = node.create_subscription(message_type, name, callback, sensor_qos(depth), **options)
+            made.callback(node.destroy_subscription, endpoint)
 
         image, depth = settings.image_transport, settings.depth_transport
         image_type = Image if image == "raw" else CompressedImage
         depth_type = Image if depth == "raw" else CompressedImage
-        self._subscriptions = [
-            subscription("image", image, image_type, 1, self._on_image),
+        with made:
+            subscribe("image", image, image_type, 1, self._on_image)
             # the executor takes one message at a time: three depths survive while it is busy with an image
-            subscription("depth", depth, depth_type, 3, self._on_depth),
-            subscription("camera_info", "raw", CameraInfo, 1, self._on_camera_info),
-        ]
+            subscribe("depth", depth, depth_type, 3, self._on_depth)
+            subscribe("camera_info", "raw", CameraInfo, 1, self._on_camera_info)
+            self._made = made.pop_all()
 
     def pinhole(self, size_hw: tuple[int, int]) -> Pinhole | None:
         """Return the camera of images of this size, or None where no calibration came.
@@ -81,8 +87,7 @@ class Inputs:
 
     def destroy(self) -> None:
         """Unsubscribe."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        self._made.close()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._statistics.count_in()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from contextlib import ExitStack
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -13,7 +14,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
@@ -27,6 +28,7 @@ from spda_sam_ros.node_statistics import NodeStatistics
 from spda_sam_ros.outputs import Outputs
 from spda_sam_ros.parameters import declare
 from spda_sam_ros.segmenter import Dropped, Frame, Segmenter
+from spda_sam_ros.transitions import GuardedLifecycleNode, describe, traceback_of
 from spda_sam_ros.worker import Worker
 
 _LARGE_BYTES = 64 << 20
@@ -35,11 +37,8 @@ _LOG_PERIOD_S = 5.0
 _STOP_TIMEOUT_S = 10.0
 
 
-class SpdaSamNode(LifecycleNode):
+class SpdaSamNode(GuardedLifecycleNode):
     """Loads in configure, subscribes in activate, frees the model in cleanup; see the README for its topics.
-
-    Attributes:
-        lifecycle_label: name of the primary lifecycle state that the node is in.
 
     Raises:
         ValueError: start-up parameters that contradict each other.
@@ -50,7 +49,6 @@ class SpdaSamNode(LifecycleNode):
         super().__init__("spda_sam")
         self._settings = declare(self)
         self._statistics = NodeStatistics()
-        self.lifecycle_label = "unconfigured"
         self._enabled = True
         self._model: SpdaSam | None = None
         self._outputs: Outputs | None = None
@@ -75,23 +73,17 @@ class SpdaSamNode(LifecycleNode):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load and warm up the model; without one the node stays unconfigured, with the reason in the log."""
+    def configure(self) -> None:
+        """Load and warm up the model; without one the node stays unconfigured."""
         settings = self._settings
-        try:
-            model = SpdaSam.from_pretrained(
-                settings.checkpoint,
-                device=settings.device,
-                depth_estimator=settings.depth_estimator or None,
-                num_threads=settings.num_threads,
-            )
-            settings.check_classes(model.class_names)
-            model.warm_up()
-        # whatever it is, the process lives on and can be configured with something better
-        except Exception as error:
-            self._report("configure", f"cannot configure: {error}")
-            return TransitionCallbackReturn.FAILURE
-        self._model = model
+        self._model = model = SpdaSam.from_pretrained(
+            settings.checkpoint,
+            device=settings.device,
+            depth_estimator=settings.depth_estimator or None,
+            num_threads=settings.num_threads,
+        )
+        settings.check_classes(model.class_names)
+        model.warm_up()
         self._outputs = Outputs(self, self._on_qos_mismatch)
         self._facts = {
             "checkpoint": settings.checkpoint,
@@ -100,17 +92,14 @@ class SpdaSamNode(LifecycleNode):
             "depth_estimator": settings.depth_estimator or "the network's own",
             "terms_of_use": "; ".join(model.terms) or "Apache-2.0",
         }
-        self.lifecycle_label = "inactive"
         if model.terms:
             self.get_logger().warning(f"{settings.checkpoint} on these terms only: {self._facts['terms_of_use']}")
         self.get_logger().info(f"{model.preset} loaded on {model.runtime.device}, {len(model.class_names)} classes")
-        return super().on_configure(state)
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def activate(self) -> None:
         """Subscribe and start to segment."""
         assert self._model is not None
         assert self._outputs is not None
-        result = super().on_activate(state)  # from here on the publishers publish
         self._outputs.publish_label_info(self._model.class_names, self._settings.score_threshold)
         self._qos_problems.clear()
         self._inputs = inputs = Inputs(
@@ -129,29 +118,9 @@ class SpdaSamNode(LifecycleNode):
         )
         self._worker.start()
         self._active_since_s = time.monotonic()
-        self.lifecycle_label = "active"
-        return result
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def deactivate(self) -> None:
         """Unsubscribe and finish the frame at hand."""
-        self._stop()
-        self.lifecycle_label = "inactive"
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model and its memory on the GPU."""
-        self._free()
-        self.lifecycle_label = "unconfigured"
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and free everything, from any state."""
-        self._stop()
-        self._free()
-        self.lifecycle_label = "finalized"
-        return super().on_shutdown(state)
-
-    def _stop(self) -> None:
         if self._inputs is not None:
             self._inputs.destroy()
         self._inputs = None
@@ -159,14 +128,16 @@ class SpdaSamNode(LifecycleNode):
         if worker is not None and not worker.stop(_STOP_TIMEOUT_S):
             self._report("inference", f"a frame is not done after {_STOP_TIMEOUT_S:g} s: is the GPU stuck?")
 
-    def _free(self) -> None:
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._outputs = None
-        if self._model is not None:
-            self._model.runtime.close()
-        self._model = None
+    def free(self) -> None:
+        """Free the model and its memory on the GPU."""
+        model, self._model = self._model, None
+        outputs, self._outputs = self._outputs, None
         self._facts = {}
+        with ExitStack() as freeing:  # all of it, whatever fails
+            if model is not None:
+                freeing.callback(model.runtime.close)
+            if outputs is not None:
+                freeing.callback(outputs.destroy)
 
     # What comes in
 
@@ -231,8 +202,14 @@ class SpdaSamNode(LifecycleNode):
     def _on_failure(self, error: Exception) -> None:
         self._statistics.count_drop("inference_error")
         self._report("inference", f"{type(error).__name__}: {error}")
+        self.get_logger().error(traceback_of(error), throttle_duration_sec=_LOG_PERIOD_S)
 
     # What is said about it
+
+    def report_fault(self, error: Exception) -> None:
+        """Report what a callback raised."""
+        self._report("callback", describe(error))
+        self.get_logger().error(traceback_of(error), throttle_duration_sec=_LOG_PERIOD_S)
 
     def _report(self, kind: str, message: str) -> None:
         self._statistics.problem(kind, message)
@@ -243,6 +220,7 @@ class SpdaSamNode(LifecycleNode):
         facts = self._facts | ({} if self._model is None else dict(self._model.runtime.facts()))
         state = diagnostics.NodeState(
             lifecycle=self.lifecycle_label,
+            failed_transition=self.failed_transition,
             enabled=self._enabled,
             active_s=time.monotonic() - self._active_since_s if self.lifecycle_label == "active" else 0.0,
             image_topic=image_topic,
@@ -278,8 +256,8 @@ def main(arguments: list[str] | None = None) -> int:
         while not stop_signals:
             try:
                 executor.spin_once(timeout_sec=0.2)
-            except Exception as error:  # rclpy raises for a lifecycle transition that the state does not have
-                node.get_logger().error(f"{type(error).__name__}: {error}")
+            except Exception as error:  # a fault of ours in a callback: the node lives on, and tells it
+                node.report_fault(error)
         if node.lifecycle_label != "finalized":
             node.trigger_shutdown()
         executor.shutdown()

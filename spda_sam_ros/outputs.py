@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -17,7 +18,7 @@ from spda_sam_ros.messages.image import encode_image
 from spda_sam_ros.messages.label_info import label_info_message
 from spda_sam_ros.messages.results import detections_message, label_message
 from spda_sam_ros.pairing import stamp_to_ns
-from spda_sam_ros.qos import endpoint_options, result_qos
+from spda_sam_ros.qos import endpoint_options, overrides_explained, result_qos
 from spda_sam_ros.segmenter import Segmented
 
 
@@ -27,22 +28,31 @@ class Outputs:
     Args:
         node: the node that owns them.
         mismatch: called with topic and sentence for a subscription which cannot connect.
+
+    Raises:
+        ValueError: one of them cannot be made; none is left then.
     """
 
     def __init__(self, node: LifecycleNode, mismatch: Callable[[str, str], None]) -> None:
         self._node = node
+        made = ExitStack()
 
         def publisher(topic: str, message_type: type[Any], depth: int, latched: bool = False) -> Any:
             name = node.resolve_topic_name(f"~/{topic}")
             options = endpoint_options(name, publisher=True, mismatch=mismatch)
             qos = result_qos(depth, latched=latched)
-            return node.create_lifecycle_publisher(message_type, name, qos, **options)
+            with overrides_explained(name, "publisher"):
+                endpoint = node.create_lifecycle_publisher(message_type, name, qos, **options)
+            made.callback(node.destroy_lifecycle_publisher, endpoint)
+            return endpoint
 
-        self._instances = publisher("instances", Image, 5)
-        self._detections = publisher("detections", Detection2DArray, 5)
-        self._overlay = publisher("overlay", Image, 1)
-        self._depth = publisher("depth", Image, 1)
-        self._label_info = publisher("label_info", LabelInfo, 1, latched=True)
+        with made:
+            self._instances = publisher("instances", Image, 5)
+            self._detections = publisher("detections", Detection2DArray, 5)
+            self._overlay = publisher("overlay", Image, 1)
+            self._depth = publisher("depth", Image, 1)
+            self._label_info = publisher("label_info", LabelInfo, 1, latched=True)
+            self._made = made.pop_all()
 
     def publish(self, result: Segmented, *, camera: Pinhole | None, overlay: bool) -> dict[str, float]:
         """Publish a result; pictures only where someone subscribes to them.
@@ -76,5 +86,4 @@ class Outputs:
 
     def destroy(self) -> None:
         """Destroy the publishers; not to be used after that."""
-        for publisher in (self._instances, self._detections, self._overlay, self._depth, self._label_info):
-            self._node.destroy_lifecycle_publisher(publisher)
+        self._made.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rclpy.qos import (
@@ -65,3 +66,24 @@ def endpoint_options(topic: str, *, publisher: bool, mismatch: Callable[[str, st
         "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
         "event_callbacks": callbacks(incompatible_qos=incompatible),
     }
+
+
+@contextmanager
+def overrides_explained(topic: str, kind: str) -> Iterator[None]:
+    """Say what to mend where an endpoint cannot be made, which is where an override is no policy.
+
+    Args:
+        topic: its full name.
+        kind: `publisher` or `subscription`.
+
+    Raises:
+        ValueError: in the place of whatever rclpy raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"no {kind} of {topic}: {error}: check the parameters qos_overrides.{topic}.{kind}.* that the node was "
+            "started with: reliability is best_effort or reliable, history keep_last or keep_all, depth a whole "
+            "number; then start it again"
+        ) from error

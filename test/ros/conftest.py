@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from node_bench import NodeProcess, Robot, free_domain
+from node_bench import NodeProcess, Robot, faults_in, free_domain
 
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import build_network
@@ -24,15 +24,19 @@ def tiny_checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Start a node and a robot on one domain: `with start({...}, "--remap", "...") as (node, robot)`."""
+    """Start a node and a robot on one domain: `with start({...}, "--remap", "...") as (node, robot)`.
+
+    With `faults` it is the node of `faulty_node`, whose docstring has their names.
+    """
 
     @contextmanager
-    def started(parameters, *ros_arguments, name="/spda_sam"):
+    def started(parameters, *ros_arguments, name="/spda_sam", faults=None):
         domain = free_domain()
         log = tmp_path_factory.mktemp("node") / "log"
         try:
             with Robot(domain, name) as robot:
-                with NodeProcess(log, domain, {**FAST, **parameters}, *ros_arguments) as node:
+                faulty = {} if faults is None else {"module": "faulty_node", "variables": faults_in(faults)}
+                with NodeProcess(log, domain, {**FAST, **parameters}, *ros_arguments, **faulty) as node:
                     yield node, robot
         finally:
             print(log.read_text(errors="replace"))  # pytest shows it where a test fails

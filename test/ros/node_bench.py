@@ -1,5 +1,6 @@
 """A node process and a robot that talks to it over DDS, both with deadlines."""
 
+import os
 import random
 import signal
 import socket
@@ -8,6 +9,7 @@ import sys
 import time
 from array import array
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import rclpy
@@ -33,6 +35,7 @@ TRANSITIONS = {
     "activate": Transition.TRANSITION_ACTIVATE,
     "deactivate": Transition.TRANSITION_DEACTIVATE,
     "cleanup": Transition.TRANSITION_CLEANUP,
+    "shutdown": Transition.TRANSITION_ACTIVE_SHUTDOWN,
 }
 
 
@@ -53,20 +56,28 @@ def environment(domain):
     return {**demo.environment(), "ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
 
 
+def faults_in(folder):
+    """Variables for `faulty_node`: the folder whose files are faults, and where that module is found."""
+    paths = (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))
+    return {"FAULTS": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 class NodeProcess:
     """`segment` in a process of its own, its output in a file."""
 
-    def __init__(self, log, domain, parameters, *ros_arguments):
+    def __init__(self, log, domain, parameters, *ros_arguments, module="spda_sam_ros.node", variables=None):
         self.log = log
         given = [text for name, value in parameters.items() for text in ("-p", f"{name}:={value}")]
-        command = [sys.executable, "-m", "spda_sam_ros.node", "--ros-args", *given, *ros_arguments]
+        command = [sys.executable, "-m", module, "--ros-args", *given, *ros_arguments]
         with log.open("wb") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment(domain))
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment(domain) | (variables or {})
+            )
 
-    def stop(self):
-        """Send SIGINT; the exit code."""
+    def stop(self, number=signal.SIGINT):
+        """Send a signal; the exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(number)
         try:
             return self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -220,7 +231,8 @@ class Robot:
         return self.call(GetState, f"{self.name}/get_state", GetState.Request()).current_state.label
 
     def transition(self, name):
-        request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
+        """Ask for a transition by its name or number; whether it was done."""
+        request = ChangeState.Request(transition=Transition(id=TRANSITIONS.get(name, name)))
         return self.call(ChangeState, f"{self.name}/change_state", request).success
 
     def set_parameters(self, **values):

@@ -29,6 +29,7 @@ def statistics(clock):
 def state(**changes):
     fields = {
         "lifecycle": "active",
+        "failed_transition": "",
         "enabled": True,
         "active_s": 100.0,
         "image_topic": "/camera/image",
@@ -116,20 +117,20 @@ def test_a_dropped_image_is_a_warning(statistics):
     assert "data has 10 bytes" in status(statistics).message
 
 
-def test_failing_to_configure_stays_an_error(statistics, clock):
-    statistics.problem("configure", "cannot configure: no such file")
-    assert status(statistics, lifecycle="unconfigured").level == ERROR
-    clock.now_s += 1000
-    message = status(statistics, lifecycle="unconfigured")
+@pytest.mark.parametrize("lifecycle", ["inactive", "unconfigured", "active"])
+def test_a_failed_transition_is_an_error_whatever_the_state(statistics, lifecycle):
+    message = status(statistics, lifecycle=lifecycle, failed_transition="configure failed: no such file")
     assert message.level == ERROR
-    assert "no such file" in message.message
-    statistics.count_in()
-    assert status(statistics).level == OK
+    assert message.message == f"{lifecycle}: configure failed: no such file"
+    assert values(message)["last_error"] == "configure failed: no such file"
 
 
 @pytest.mark.parametrize("lifecycle", ["inactive", "unconfigured"])
-def test_a_node_at_rest_is_ok(statistics, lifecycle):
-    assert status(statistics, lifecycle=lifecycle).level == OK
+def test_a_node_at_rest_is_ok_whatever_went_wrong_before(statistics, lifecycle):
+    statistics.problem("inference", "out of memory")
+    message = status(statistics, lifecycle=lifecycle)
+    assert (message.level, message.message) == (OK, lifecycle)
+    assert values(message)["last_error"] == "out of memory"
 
 
 def test_a_node_switched_off_is_ok(statistics):

@@ -1,0 +1,56 @@
+"""The node with faults that a test switches on and off, as those of a GPU: a file in the folder $FAULTS is a fault.
+
+load    loading takes as many seconds as the file says
+frame   each frame takes as many seconds more as the file says, or until the file is gone
+raise   each frame raises RuntimeError with the text of the file
+close   giving back the model raises RuntimeError with the text of the file
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from spda_sam_core.spda_sam import SpdaSam
+from spda_sam_ros import node
+
+
+def fault(name):
+    try:
+        return (Path(os.environ["FAULTS"]) / name).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def take_time(name):
+    began = time.monotonic()
+    while (seconds := fault(name)) is not None and time.monotonic() - began < float(seconds):
+        time.sleep(0.02)
+
+
+class FaultySpdaSam(SpdaSam):
+    @classmethod
+    def from_pretrained(cls, *arguments, **options):
+        take_time("load")
+        model = super().from_pretrained(*arguments, **options)
+        close = model.runtime.close
+
+        def close_or_raise():
+            if (text := fault("close")) is not None:
+                raise RuntimeError(text)
+            close()
+
+        model.runtime.close = close_or_raise
+        return model
+
+    def predict_batch(self, *arguments, **options):
+        take_time("frame")
+        if (text := fault("raise")) is not None:
+            raise RuntimeError(text)
+        return super().predict_batch(*arguments, **options)
+
+
+node.SpdaSam = FaultySpdaSam
+
+if __name__ == "__main__":
+    sys.exit(node.main())

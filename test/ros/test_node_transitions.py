@@ -1,0 +1,111 @@
+"""Transitions that fail, or that the state does not have: said, answered, and nothing is left behind."""
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from node_bench import picture
+
+OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
+TOPICS = ("instances", "detections", "overlay", "depth", "label_info")
+
+
+def image_only(header):
+    return {"image": picture(header)}
+
+
+def publishers_left(robot):
+    return [t for t in TOPICS if robot.node.get_publishers_info_by_topic(f"{robot.name}/{t}")]
+
+
+def inputs_left(robot):
+    return [t for t in ("image", "depth", "camera_info") if robot.node.get_subscriptions_info_by_topic(f"/{t}")]
+
+
+def assert_nothing_is_left(robot, checkpoint):
+    """The node is unconfigured, has no topic of a configured one, and its parameters may change."""
+    assert robot.state() == "unconfigured"
+    robot.wait_until(lambda: not publishers_left(robot) and not inputs_left(robot), "no topics", deadline_s=10)
+    assert robot.set_parameters(checkpoint="other") == ""
+    assert robot.set_parameters(checkpoint=str(checkpoint)) == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("/image.subscription.reliability", "best-effort"),
+        ("/camera_info.subscription.reliability", "relyable"),
+        ("/depth.subscription.depth", "three"),
+        ("/spda_sam/detections.publisher.reliability", "best-effort"),
+        ("/spda_sam/label_info.publisher.history", "keep-all"),
+    ],
+)
+def test_an_override_that_is_no_policy_is_an_error_that_names_it_and_nothing_is_left(
+    start, tiny_checkpoint, override, value
+):
+    name = f"qos_overrides.{override}"
+    with start({"checkpoint": tiny_checkpoint, name: value}) as (node, robot):
+        status, values = robot.diagnostics(lambda s: s.level == ERROR, deadline_s=60)
+        assert values["state"] == "unconfigured"
+        assert name.rpartition(".")[0] in status.message
+        assert value in status.message or "depth" in override
+        assert values["last_error"] in status.message
+        assert "Traceback (most recent call last)" in node.log.read_text()
+        assert_nothing_is_left(robot, tiny_checkpoint)
+        robot.spin(7)  # longer than a problem is remembered: it stays what it is
+        assert robot.diagnostics()[0].level == ERROR
+
+
+@pytest.mark.parametrize("transition", ["cleanup", "shutdown"])
+def test_a_model_that_cannot_be_given_back_is_an_error_and_nothing_else_is_left(
+    start, tiny_checkpoint, tmp_path, transition
+):
+    with start({"checkpoint": tiny_checkpoint}, faults=tmp_path) as (node, robot):
+        robot.wait_for_state("active")
+        robot.segment(image_only)
+        (tmp_path / "close").write_text("the driver is gone")
+        if transition == "cleanup":
+            assert robot.transition("deactivate")
+        assert not robot.transition(transition)
+        status, _ = robot.diagnostics(lambda s: s.level == ERROR)
+        assert f"{transition} failed: RuntimeError: the driver is gone" in status.message
+        assert "in close_or_raise" in node.log.read_text()
+        assert_nothing_is_left(robot, tiny_checkpoint)
+        (tmp_path / "close").unlink()
+        assert robot.transition("configure")
+        assert robot.diagnostics()[0].level == OK
+        assert robot.transition("activate")
+        robot.segment(image_only)
+        assert node.stop() == 0
+
+
+def test_a_node_put_to_rest_is_ok_whatever_went_wrong_before(start, tiny_checkpoint, tmp_path):
+    with start({"checkpoint": tiny_checkpoint}, faults=tmp_path) as (node, robot):
+        robot.wait_for_state("active")
+        (tmp_path / "raise").write_text("out of memory")
+        robot.publish_until(
+            image_only, lambda sent: robot.diagnostics()[0].level == ERROR, "an error while inference fails"
+        )
+        log = node.log.read_text()
+        assert "RuntimeError: out of memory" in log
+        assert "in predict_batch" in log
+        (tmp_path / "raise").unlink()
+        for transition, label in (("deactivate", "inactive"), ("cleanup", "unconfigured")):
+            assert robot.transition(transition)
+            status, values = robot.diagnostics()
+            assert (status.level, status.message) == (OK, label)
+            assert "out of memory" in values["last_error"]
+
+
+def test_a_transition_that_the_state_does_not_have_is_answered_and_changes_nothing(start, tiny_checkpoint):
+    with start({"checkpoint": tiny_checkpoint}) as (node, robot):
+        robot.wait_for_state("active")
+        for transition in ("configure", "activate", "cleanup", 0, 8, 10, 60, 200):
+            assert not robot.transition(transition)
+            assert robot.state() == "active"
+        robot.segment(image_only)
+        assert robot.transition("deactivate")
+        for transition in ("deactivate", "configure", "shutdown"):
+            assert not robot.transition(transition)
+            assert robot.state() == "inactive"
+        assert robot.diagnostics()[0].level == OK
+        assert "configure is not possible in state active" in node.log.read_text()
+        assert node.stop() == 0
