@@ -64,7 +64,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "segment = spda_sam_ros.node:main",
+            "segment = spda_sam_ros.segment:main",
             "camera = spda_sam_ros.demo.camera:main",
             "recorder = spda_sam_ros.demo.recorder:main",
             "demo = spda_sam_ros.demo.__main__:main",

@@ -10,8 +10,12 @@ In the order in which a frame meets them:
     messages         messages <-> arrays, metres and instances
     segmenter        one frame: decode, pair, predict, filter
     outputs          publishers of results
+    session          from activation to deactivation: these together
     node_statistics  counts, rates and latencies
     diagnostics      counts and state -> /diagnostics
+    loading          long work, while signals are heard
+    transitions      lifecycle transitions none of which goes wrong in silence
     node             the lifecycle node, which wires these
+    segment          the program: signals, context, exit code
     demo             camera, node and recorder, to see it work
 """

@@ -86,8 +86,9 @@ class Inputs:
         return None if info is None else pinhole_of(info, size_hw)
 
     def destroy(self) -> None:
-        """Unsubscribe."""
+        """Unsubscribe, and end the wait for depth."""
         self._made.close()
+        self.pairing.close()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._statistics.count_in()

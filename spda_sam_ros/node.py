@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+
+from spda_sam_ros.segment import main
+
+if __name__ == "__main__":
+    sys.exit(main())  # before the imports below, which take seconds: a signal is heard from here on
+
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -16,45 +21,44 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
-from spda_sam_core.runtimes.memory import give_back_freed_memory
+from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_ros import diagnostics
-from spda_sam_ros.inputs import Inputs, transport_topic
+from spda_sam_ros.inputs import transport_topic
+from spda_sam_ros.loading import run_interruptibly
 from spda_sam_ros.node_statistics import NodeStatistics
 from spda_sam_ros.outputs import Outputs
-from spda_sam_ros.parameters import declare
-from spda_sam_ros.segmenter import Dropped, Frame, Segmenter
+from spda_sam_ros.parameters import Settings, declare
+from spda_sam_ros.session import Session
 from spda_sam_ros.transitions import GuardedLifecycleNode, describe, traceback_of
-from spda_sam_ros.worker import Worker
 
-_LARGE_BYTES = 64 << 20
-"""A frame whose picture and masks take more is not kept room for: 20 masks of 2048 x 1536 pixels."""
 _LOG_PERIOD_S = 5.0
-_STOP_TIMEOUT_S = 10.0
 
 
 class SpdaSamNode(GuardedLifecycleNode):
     """Loads in configure, subscribes in activate, frees the model in cleanup; see the README for its topics.
+
+    Args:
+        stopping: tells whether the process is to end, so that loading does not hold it up.
 
     Raises:
         ValueError: start-up parameters that contradict each other.
         rclpy.exceptions.ParameterException: start-up parameters that ROS refuses.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: Callable[[], bool]) -> None:
         super().__init__("spda_sam")
+        self._stopping = stopping
         self._settings = declare(self)
         self._statistics = NodeStatistics()
         self._enabled = True
         self._model: SpdaSam | None = None
         self._outputs: Outputs | None = None
-        self._worker: Worker[Frame] | None = None
-        self._active_since_s = 0.0
-        self._inputs: Inputs | None = None
+        self._session: Session | None = None
+        self._last_session: Session | None = None
         self._qos_problems: dict[str, str] = {}
         self._facts: dict[str, str] = {}
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -73,17 +77,16 @@ class SpdaSamNode(GuardedLifecycleNode):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
+    def end(self) -> None:
+        """Go to the state finalized, wherever the node is."""
+        if self.lifecycle_label in ("unconfigured", "inactive", "active"):
+            self.trigger_shutdown()
+
     def configure(self) -> None:
         """Load and warm up the model; without one the node stays unconfigured."""
         settings = self._settings
-        self._model = model = SpdaSam.from_pretrained(
-            settings.checkpoint,
-            device=settings.device,
-            depth_estimator=settings.depth_estimator or None,
-            num_threads=settings.num_threads,
-        )
-        settings.check_classes(model.class_names)
-        model.warm_up()
+        keep_freed_memory()  # here, before the first thread of ours begins
+        self._model = model = run_interruptibly(lambda: _load(settings), stopping=self._stopping)
         self._outputs = Outputs(self, self._on_qos_mismatch)
         self._facts = {
             "checkpoint": settings.checkpoint,
@@ -102,50 +105,43 @@ class SpdaSamNode(GuardedLifecycleNode):
         assert self._outputs is not None
         self._outputs.publish_label_info(self._model.class_names, self._settings.score_threshold)
         self._qos_problems.clear()
-        self._inputs = inputs = Inputs(
+        self._session = Session(
             self,
-            self._settings,
+            self._model,
+            self._outputs,
+            settings=lambda: self._settings,
+            enabled=lambda: self._enabled,
             statistics=self._statistics,
-            on_image=self._on_image,
+            report=self._report,
+            failed=self._on_inference_error,
             mismatch=self._on_qos_mismatch,
+            after=self._last_session,
         )
-        segmenter, outputs = Segmenter(self._model, inputs.pairing), self._outputs
-        self._worker = Worker(
-            lambda frame: self._segment(frame, segmenter, inputs, outputs),
-            failed=self._on_failure,
-            dropped=self._statistics.count_drop,
-            minimum_interval_s=lambda: 1.0 / rate if (rate := self._settings.max_rate_hz) else 0.0,
-        )
-        self._worker.start()
-        self._active_since_s = time.monotonic()
 
     def deactivate(self) -> None:
-        """Unsubscribe and finish the frame at hand."""
-        if self._inputs is not None:
-            self._inputs.destroy()
-        self._inputs = None
-        worker, self._worker = self._worker, None
-        if worker is not None and not worker.stop(_STOP_TIMEOUT_S):
-            self._report("inference", f"a frame is not done after {_STOP_TIMEOUT_S:g} s: is the GPU stuck?")
+        """Unsubscribe, and finish the frame at hand where it is done soon."""
+        session, self._session = self._session, None
+        if session is not None:
+            self._last_session = session
+            session.close()
 
     def free(self) -> None:
         """Free the model and its memory on the GPU."""
         model, self._model = self._model, None
+        session, self._last_session = self._last_session, None
         outputs, self._outputs = self._outputs, None
         self._facts = {}
         with ExitStack() as freeing:  # all of it, whatever fails
             if model is not None:
-                freeing.callback(model.runtime.close)
+                close = model.runtime.close
+                # where its last frame is not done with, the model is given back once it is
+                freeing.callback(
+                    close if session is None else session.when_done, *(() if session is None else (close,))
+                )
             if outputs is not None:
                 freeing.callback(outputs.destroy)
 
     # What comes in
-
-    def _on_image(self, frame: Frame) -> None:
-        if not self._enabled:
-            self._statistics.count_drop("disabled")
-        elif self._worker is not None:
-            self._worker.submit(frame)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
@@ -171,40 +167,11 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._qos_problems[topic] = problem
         self.get_logger().warning(problem)
 
-    # What happens to a frame, in the worker's thread
-
-    def _segment(self, frame: Frame, segmenter: Segmenter, inputs: Inputs, outputs: Outputs) -> None:
-        settings = self._settings
-        try:
-            result = segmenter.segment(frame, settings, now_ns=self.get_clock().now().nanoseconds)
-        except Dropped as drop:
-            self._statistics.count_drop(drop.reason)
-            self._report(drop.reason, f"image dropped: {drop}")
-            return
-        camera, samples = None, {f"stage.{name}_ms": ms for name, ms in result.stage_ms.items()}
-        if (depth := result.sensor_depth) is not None:
-            try:
-                camera = inputs.pinhole((result.rgb.shape[0], result.rgb.shape[1]))
-            except ValueError as error:
-                self._report("camera_info", f"no 3-D positions: {error}")
-            samples |= {"depth_skew_ms": depth.skew_s * 1e3, "depth_valid_percent": depth.valid_percent}
-        elif (why := result.no_depth) is not None:
-            self._statistics.count_depth_problem(why.reason)
-            if why.reason != "absent":  # a camera without depth is nothing to warn of
-                self._report("depth", f"depth not used: {why}")
-        samples |= outputs.publish(result, camera=camera, overlay=settings.overlay)
-        self._statistics.count_out(result.prediction.depth_source, samples)
-        large = result.instances.masks.nbytes + result.rgb.nbytes > _LARGE_BYTES
-        del result, depth
-        if large:
-            give_back_freed_memory()
-
-    def _on_failure(self, error: Exception) -> None:
-        self._statistics.count_drop("inference_error")
-        self._report("inference", f"{type(error).__name__}: {error}")
-        self.get_logger().error(traceback_of(error), throttle_duration_sec=_LOG_PERIOD_S)
-
     # What is said about it
+
+    def _on_inference_error(self, error: Exception) -> None:
+        self._report("inference", describe(error))
+        self.get_logger().error(traceback_of(error), throttle_duration_sec=_LOG_PERIOD_S)
 
     def report_fault(self, error: Exception) -> None:
         """Report what a callback raised."""
@@ -222,7 +189,7 @@ class SpdaSamNode(GuardedLifecycleNode):
             lifecycle=self.lifecycle_label,
             failed_transition=self.failed_transition,
             enabled=self._enabled,
-            active_s=time.monotonic() - self._active_since_s if self.lifecycle_label == "active" else 0.0,
+            active_s=0.0 if self._session is None else time.monotonic() - self._session.began_s,
             image_topic=image_topic,
             image_publishers=self.count_publishers(image_topic),
             qos_problems=self._qos_problems,
@@ -234,38 +201,41 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
+def _load(settings: Settings) -> SpdaSam:
+    model = SpdaSam.from_pretrained(
+        settings.checkpoint,
+        device=settings.device,
+        depth_estimator=settings.depth_estimator or None,
+        num_threads=settings.num_threads,
+    )
+    settings.check_classes(model.class_names)
+    model.warm_up()
+    return model
+
+
+def run(stopping: Callable[[], bool], *, turn_s: float) -> int:
+    """Run the node, in an initialised context.
+
+    Args:
+        stopping: tells when to end.
+        turn_s: the longest time after which it is asked again.
 
     Returns:
-        0, or 2 when it was started with parameters that it refuses.
+        0, or 2 when the node was started with parameters that it refuses.
     """
-    # our own handlers, so that the last frame is finished and the model freed before the context goes
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    stop_signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: stop_signals.append(received))
     try:
+        node = SpdaSamNode(stopping)
+    except (ParameterException, ValueError) as error:
+        print(f"segment: {error}", file=sys.stderr)
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not stopping():
         try:
-            node = SpdaSamNode()
-        except (ParameterException, ValueError) as error:
-            print(f"segment: {error}", file=sys.stderr)
-            return 2
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not stop_signals:
-            try:
-                executor.spin_once(timeout_sec=0.2)
-            except Exception as error:  # a fault of ours in a callback: the node lives on, and tells it
-                node.report_fault(error)
-        if node.lifecycle_label != "finalized":
-            node.trigger_shutdown()
-        executor.shutdown()
-        node.destroy_node()
-        return 0
-    finally:
-        rclpy.try_shutdown()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            executor.spin_once(timeout_sec=turn_s)
+        except Exception as error:  # a fault of ours in a callback: the node lives on, and tells it
+            node.report_fault(error)
+    node.end()
+    executor.shutdown()
+    node.destroy_node()
+    return 0

@@ -40,6 +40,16 @@ class NoDepth(Exception):
         self.reason = reason
 
 
+class PairingClosed(Exception):
+    """Nobody waits for the depth of this image any more.
+
+    Attributes:
+        reason: `inactive`.
+    """
+
+    reason = "inactive"
+
+
 @dataclass(frozen=True)
 class PairedDepth:
     """A depth message and how far its stamp lies after that of the image, in seconds."""
@@ -64,6 +74,13 @@ class DepthPairing:
         self._depth_arrived_s = float("-inf")
         self._image_stamp_ns: int | None = None
         self._image_periods_ns: deque[int] = deque(maxlen=15)
+        self._closed = False
+
+    def close(self) -> None:
+        """End the wait for depth, of whoever waits or comes later."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     def add_depth(self, message: Any) -> bool:
         """Keep a depth message (any with a header). Returns whether its stamp ran backwards."""
@@ -103,10 +120,13 @@ class DepthPairing:
 
         Raises:
             NoDepth: `absent` or `unpaired`.
+            PairingClosed: after `close`.
         """
         with self._changed:
             slop_ns = round(slop_s * 1e9) or self._half_image_period_ns()
             while True:
+                if self._closed:
+                    raise PairingClosed
                 now_s = self._clock()
                 if not self._depths or now_s - self._depth_arrived_s > STREAM_TIMEOUT_S:
                     raise NoDepth("absent", f"no depth arrived in the last {STREAM_TIMEOUT_S:g} s")

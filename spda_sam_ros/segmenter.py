@@ -98,6 +98,7 @@ class Segmenter:
 
         Raises:
             Dropped: too old, malformed, or without depth where `depth_policy` is `drop`.
+            PairingClosed: nobody waits for the result any more.
         """
         age_s = (now_ns - stamp_to_ns(frame.message.header.stamp)) / 1e9
         if settings.max_age_s and age_s > settings.max_age_s:

@@ -14,6 +14,8 @@ from lifecycle_msgs.msg import Transition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from spda_sam_ros.loading import Interrupted
+
 _SUCCESS, _FAILURE, _ERROR = (
     TransitionCallbackReturn.SUCCESS,
     TransitionCallbackReturn.FAILURE,
@@ -108,6 +110,9 @@ class GuardedLifecycleNode(LifecycleNode):
             for step in steps:
                 if (result := step()) not in (None, _SUCCESS):
                     raise RuntimeError(f"a publisher answered {result}")
+        except Interrupted as reason:
+            self.get_logger().info(f"{name} is given up: {reason}")
+            return False
         # whatever it is, the process lives on and can be configured anew
         except Exception as error:
             self.failed_transition = f"{name} failed: {describe(error)}"

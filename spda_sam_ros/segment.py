@@ -1,0 +1,74 @@
+"""The program `segment`: hears SIGINT and SIGTERM from its first line on, runs the node, ends in order.
+
+It imports nothing of weight before it listens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TURN_S = 0.1
+"""So long may it take until a signal is looked for."""
+
+
+class Stop:
+    """Whether the process was asked to end.
+
+    Attributes:
+        requested: whether a signal came.
+        at_once: there is nothing yet that would have to be ended in order.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.at_once = True
+
+    def listen(self) -> None:
+        """Listen to signals; in the main thread."""
+        for number in _SIGNALS:
+            signal.signal(number, self._heard)
+
+    def _heard(self, number: int, frame: Any) -> None:
+        self.requested = True
+        if self.at_once:
+            os._exit(0)
+
+    def __call__(self) -> bool:
+        """Whether a signal came."""
+        return self.requested
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM.
+
+    Returns:
+        0, or 2 when it was started with parameters that it refuses.
+    """
+    stop = Stop()
+    stop.listen()
+    # here, because it takes seconds: a signal that comes meanwhile is heard
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from spda_sam_ros import node
+
+    stop.at_once = False
+    # our own handlers, so that the model is freed before the context goes
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        code = node.run(stop, turn_s=_TURN_S)
+    finally:
+        rclpy.try_shutdown()
+        for number in _SIGNALS:  # what comes now would kill the interpreter while it ends
+            signal.signal(number, signal.SIG_IGN)
+    if any(thread.daemon for thread in threading.enumerate()):
+        # a thread in the middle of a frame or of loading would crash an interpreter that ends under it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
