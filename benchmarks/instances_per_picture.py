@@ -37,7 +37,8 @@ def times_ms(networks: Mapping[Variant, SpdaSamNetwork], rounds: int) -> dict[Va
 
     def call(network: SpdaSamNetwork) -> Callable[[int], object]:
         side = network.config.input_size
-        image, depth = torch.randn(1, 3, side, side), torch.rand(1, 1, side, side)
+        image = torch.randint(0, 256, (1, side, side, 3), dtype=torch.uint8)
+        depth = torch.rand(1, 1, side, side)
         return lambda _: network(image, depth, torch.ones_like(depth), torch.ones(1))
 
     return median_ms({variant: call(network) for variant, network in networks.items()}, rounds)

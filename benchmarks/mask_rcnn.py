@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from spda_sam_core.config import ModelConfig
 from spda_sam_core.network.encoders.efficientnet_lite import EfficientNetLiteEncoder
+from spda_sam_core.network.layers import NormaliseImage
 from spda_sam_core.preprocess import Letterbox, prepare
 from spda_sam_core.results.instances import Instances
 from training.data.dataset import CocoRgbdDataset
@@ -114,7 +115,7 @@ class MaskRcnn:
         letterbox = Letterbox(rgb.shape[0], rgb.shape[1], self.size)
         height, width = letterbox.resized_hw
         device = next(self.network.parameters()).device
-        image = torch.from_numpy(prepare(rgb, None, self.size).image).to(device)
+        image = NormaliseImage().to(device)(torch.from_numpy(prepare(rgb, None, self.size).image).to(device))
         # the network's own forward would paste the masks at the size of its input
         images, _ = self.network.transform([image[0, :, :height, :width]])  # padding tells it nothing
         features = self.network.backbone(images.tensors)

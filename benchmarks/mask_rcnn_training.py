@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from benchmarks.mask_rcnn import build_mask_rcnn
 from spda_sam_core.config import load_model_config
+from spda_sam_core.network.layers import NormaliseImage
 from training.data.batches import Batch, TrainingBatches
 from training.data.dataset import CocoRgbdDataset
 from training.learning.imagenet import load_imagenet
@@ -42,6 +43,7 @@ class MaskRcnnTrainer:
         network = build_mask_rcnn(self.model_config)
         load_imagenet(network.backbone.encoder, self.model_config.encoder)
         self.network = network.to(device, memory_format=torch.channels_last)
+        self.normalise = NormaliseImage().to(device)
         if self.precision is torch.bfloat16 and device.type == "cpu":
             keep_depthwise_float32(self.network)
         self.groups = parameter_groups(
@@ -88,7 +90,7 @@ class MaskRcnnTrainer:
         ]
         targets = [{name: tensor.to(self.device) for name, tensor in target.items()} for target in targets]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16):
-            losses = self.network(list(batch.image.to(self.device)), targets)
+            losses = self.network(list(self.normalise(batch.image.to(self.device))), targets)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         if not bool(torch.isfinite(total)):
             raise FloatingPointError(f"loss {float(total)} at step {self.step}: lower learning_rate {rate:.2g}")

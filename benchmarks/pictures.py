@@ -18,7 +18,7 @@ def rendered_picture(network: SpdaSamNetwork) -> dict[str, NDArray[np.generic]]:
 
 
 def noise(model: Path) -> dict[str, NDArray[np.float32]]:
-    """Values in 0..1 for each input of a graph.
+    """Values in 0..1 for each input of a graph that reads float32.
 
     Raises:
         ValueError: an input without a fixed shape.

@@ -15,11 +15,13 @@ IMAGE_MEAN: NDArray[np.float32] = np.array([123.675, 116.28, 103.53], np.float32
 """Mean of ImageNet, R G B in 0..255, as SAM uses it."""
 IMAGE_STD: NDArray[np.float32] = np.array([58.395, 57.12, 57.375], np.float32)
 """Standard deviation of ImageNet, R G B in 0..255."""
+PADDING_RGB: NDArray[np.uint8] = np.rint(IMAGE_MEAN).astype(np.uint8)
+"""What stands beside the image in the network's input: nearly nothing once the mean is taken out."""
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """SAM's way into a square: the longest side becomes `size`, zeros are added right and below.
+    """SAM's way into a square: the longest side becomes `size`, padding is added right and below.
 
     Attributes:
         height: height of the image in pixels.
@@ -114,21 +116,21 @@ def check_depth(depth_m: NDArray[np.float32], size_hw: tuple[int, int]) -> None:
 
 
 class Prepared(NamedTuple):
-    """The network's input for one image, zero in the padding.
+    """The network's input for one image.
 
     Attributes:
-        image: (1, 3, S, S) float32, ImageNet mean and deviation taken out.
+        image: (1, S, S, 3) uint8, R G B, `PADDING_RGB` in the padding.
         inverse_depth: (1, 1, S, S) float32 in [0, 1], 0 where unknown.
         depth_valid: (1, 1, S, S) float32, 1 where depth is known, else 0.
     """
 
-    image: NDArray[np.float32]
+    image: NDArray[np.uint8]
     inverse_depth: NDArray[np.float32]
     depth_valid: NDArray[np.float32]
 
 
 def prepare(rgb: NDArray[np.uint8], depth: NormalisedDepth | None, size: int) -> Prepared:
-    """Letterbox an image and its depth and normalise the image.
+    """Letterbox an image and its depth; the network normalises the image itself.
 
     Args:
         rgb: (H, W, 3) uint8, R G B.
@@ -146,12 +148,9 @@ def prepare(rgb: NDArray[np.uint8], depth: NormalisedDepth | None, size: int) ->
     check_rgb(rgb)
     box = Letterbox(rgb.shape[0], rgb.shape[1], size)
     height, width = box.resized_hw
-    small = resize(rgb, box.resized_hw)  # before it becomes float32: that is four times the memory
-    image = np.zeros((1, 3, size, size), np.float32)
-    for channel in range(3):
-        plane = image[0, channel, :height, :width]
-        np.subtract(small[..., channel], IMAGE_MEAN[channel], out=plane, dtype=np.float32)
-        plane /= IMAGE_STD[channel]
+    image = np.empty((1, size, size, 3), np.uint8)
+    image[0, :height, :width] = resize(rgb, box.resized_hw)
+    image[0, height:], image[0, :height, width:] = PADDING_RGB, PADDING_RGB
     if depth is None:
         nothing = np.zeros((1, 1, size, size), np.float32)
         return Prepared(image, nothing, nothing)

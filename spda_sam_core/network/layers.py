@@ -6,6 +6,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD
+
+
+class NormaliseImage(nn.Module):
+    """Takes ImageNet's mean and deviation out of images, as SAM does; inside the network, so that bytes go in."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(IMAGE_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.from_numpy(IMAGE_STD)[:, None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, S, S, 3) uint8, R G B, to (B, 3, S, S) float32."""
+        # converted first: TensorRT does not transpose bytes
+        return (image.to(self.mean.dtype).permute(0, 3, 1, 2) - self.mean) / self.std
+
 
 def conv_norm_act(channels_in: int, channels_out: int, *, stride: int = 1, kernel: int = 3) -> nn.Sequential:
     """Convolution, batch normalisation, ReLU; `stride` divides the size."""

@@ -13,6 +13,7 @@ from spda_sam_core.network.depth_head import DepthHead, fill_missing_depth
 from spda_sam_core.network.depth_path import DepthPath
 from spda_sam_core.network.encoders.build import build_encoder
 from spda_sam_core.network.fusion import C2FFM
+from spda_sam_core.network.layers import NormaliseImage
 from spda_sam_core.network.proposals import ProposalHead, Proposals, gather_places
 from spda_sam_core.network.pyramid import FeaturePyramid, Pyramid
 from spda_sam_core.network.semantic_prompts import SemanticPrompts
@@ -76,6 +77,7 @@ class SpdaSamNetwork(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.normalise = NormaliseImage()
         self.rgb_path = build_encoder(config)
         self.depth_path = DepthPath(config) if config.use_depth else None
         self.depth_head = DepthHead(config) if config.use_depth else None
@@ -97,7 +99,7 @@ class SpdaSamNetwork(nn.Module):
         """Find L candidates in each image.
 
         Args:
-            image: (B, 3, S, S) float32, ImageNet mean and deviation taken out, 0 in the padding.
+            image: (B, S, S, 3) uint8, R G B, see `spda_sam_core.preprocess.prepare`.
             inverse_depth: (B, 1, S, S) float32 in [0, 1], 0 where unknown.
             depth_valid: (B, 1, S, S) float32, 1 where depth is known.
             estimate: (B,) float32, 1: where no depth at all is known the network's own estimate stands in; 0: RGB only.
@@ -116,9 +118,10 @@ class SpdaSamNetwork(nn.Module):
 
     def encode(self, image: Tensor, inverse_depth: Tensor, depth_valid: Tensor, estimate: Tensor) -> Features:
         """Dual-path encoder and C2FFM; arguments as in `forward`."""
-        rgb: tuple[Tensor, ...] = self.rgb_path(image)
+        normalised = self.normalise(image)  # (B, 3, S, S)
+        rgb: tuple[Tensor, ...] = self.rgb_path(normalised)
         if self.depth_path is None or self.fusion is None or self.depth_head is None:
-            unseen = torch.zeros_like(image[:, :1])  # whatever was given
+            unseen = torch.zeros_like(normalised[:, :1])  # whatever was given
             return Features(rgb, unseen, unseen, None)
         logits = self.depth_head(rgb)
         inverse_depth, depth_valid = fill_missing_depth(logits, inverse_depth, depth_valid, estimate)

@@ -69,7 +69,7 @@ class Runtime(Protocol):
 
     def run(
         self,
-        image: NDArray[np.float32],
+        image: NDArray[np.uint8],
         inverse_depth: NDArray[np.float32],
         depth_valid: NDArray[np.float32],
         estimate: NDArray[np.float32],
@@ -77,7 +77,7 @@ class Runtime(Protocol):
         """Find K candidates in each image, and wait until they are there.
 
         Args:
-            image: (B, 3, S, S) float32, see `spda_sam_core.preprocess.Prepared`.
+            image: (B, S, S, 3) uint8, see `spda_sam_core.preprocess.Prepared`.
             inverse_depth: (B, 1, S, S) float32 in [0, 1].
             depth_valid: (B, 1, S, S) float32, 0 or 1.
             estimate: (B,) float32, 1 where the network's own estimate shall stand in for depth of which nothing is

@@ -76,7 +76,7 @@ class TorchRuntime:
     @torch.inference_mode()
     def run(
         self,
-        image: NDArray[np.float32],
+        image: NDArray[np.uint8],
         inverse_depth: NDArray[np.float32],
         depth_valid: NDArray[np.float32],
         estimate: NDArray[np.float32],

@@ -26,7 +26,8 @@ def test_the_network_scores_by_it_and_by_its_classes_again_afterwards() -> None:
     network = build_network(load_model_config("tiny", class_names=("fish", "crab"), changes=SMALL)).eval()
     with torch.no_grad():
         network.proposal_head.classes.weight.normal_()
-        inputs = (torch.randn(1, 3, SIZE, SIZE), *torch.zeros(2, 1, 1, SIZE, SIZE), torch.zeros(1))
+        image = torch.randint(0, 256, (1, SIZE, SIZE, 3), dtype=torch.uint8)
+        inputs = (image, *torch.zeros(2, 1, 1, SIZE, SIZE), torch.zeros(1))
         pyramid = network.pyramid(network.encode(*inputs).fused)
         proposals = network.proposal_head(pyramid)
         for ranking in RANKINGS.values():

@@ -134,7 +134,7 @@ def test_detections_come_out_best_first_with_classes_from_zero() -> None:
 def empty_batch() -> Batch:
     nothing = [torch.zeros(0, SIZE, SIZE, dtype=torch.bool)] * 2
     return Batch(
-        image=torch.rand(2, 3, SIZE, SIZE),
+        image=torch.randint(0, 256, (2, SIZE, SIZE, 3), dtype=torch.uint8),
         inverse_depth=torch.zeros(2, 1, SIZE, SIZE),
         depth_valid=torch.zeros(2, 1, SIZE, SIZE),
         estimate=torch.zeros(2),

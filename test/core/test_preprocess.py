@@ -7,7 +7,7 @@ import pytest
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from spda_sam_core.depth.normalisation import normalise_depth
-from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, Letterbox, check_depth, prepare
+from spda_sam_core.preprocess import PADDING_RGB, Letterbox, check_depth, prepare
 
 SIZES = [(480, 640), (640, 480), (384, 384), (1080, 1920), (123, 457), (7, 5000)]
 
@@ -41,25 +41,28 @@ def test_an_image_without_pixels_is_refused(size_hw: tuple[int, int]) -> None:
         Letterbox(*size_hw, 384)
 
 
-def test_shapes_types_and_zero_padding() -> None:
+def test_shapes_types_and_padding() -> None:
     rgb = np.full((480, 640, 3), 255, np.uint8)
     depth = normalise_depth(np.linspace(1, 2, 480 * 640, dtype=np.float32).reshape(480, 640), (288, 384))
     image, inverse_depth, depth_valid = prepare(rgb, depth, 384)
-    assert image.shape == (1, 3, 384, 384)
+    assert image.shape == (1, 384, 384, 3)
+    assert image.dtype == np.uint8
     assert inverse_depth.shape == depth_valid.shape == (1, 1, 384, 384)
-    assert {image.dtype, inverse_depth.dtype, depth_valid.dtype} == {np.dtype(np.float32)}
-    for tensor in (image, inverse_depth, depth_valid):
+    assert {inverse_depth.dtype, depth_valid.dtype} == {np.dtype(np.float32)}
+    for tensor in (inverse_depth, depth_valid):
         assert (tensor[..., 288:, :] == 0).all()
-    assert (image[..., :288, :] > 2).all()
+    assert (image[:, 288:] == PADDING_RGB).all()
+    assert (image[:, :288] == 255).all()
     assert (depth_valid[..., :288, :] == 1).all()
 
 
-def test_colours_are_normalised_in_the_order_r_g_b() -> None:
-    rgb = np.zeros((32, 32, 3), np.uint8)
+def test_colours_keep_their_order_and_an_upright_picture_is_padded_on_its_right() -> None:
+    rgb = np.zeros((32, 16, 3), np.uint8)
     rgb[:] = (10, 120, 250)
     image, _, _ = prepare(rgb, None, 64)
-    expected = (np.array([10, 120, 250]) - IMAGE_MEAN) / IMAGE_STD
-    np.testing.assert_allclose(image[0, :, 10, 10], expected, rtol=1e-5)
+    assert (image[0, :, :32] == (10, 120, 250)).all()
+    assert (image[0, :, 32:] == PADDING_RGB).all()
+    assert PADDING_RGB.tolist() == [124, 116, 104]  # ImageNet's mean, which the network takes out
 
 
 def test_no_depth_is_zero_and_invalid() -> None:
@@ -81,8 +84,8 @@ def area_average(picture: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def colours(prepared: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """The (1, 3, S, S) input back to (h, w, 3) in 0..255, without padding."""
-    return prepared[0, :, : size_hw[0], : size_hw[1]].transpose(1, 2, 0) * IMAGE_STD + IMAGE_MEAN
+    """The (1, S, S, 3) input as (h, w, 3) float64, without padding."""
+    return prepared[0, : size_hw[0], : size_hw[1]].astype(np.float64)
 
 
 @pytest.mark.parametrize(("height", "width"), [(720, 1280), (480, 640), (1080, 1920), (700, 1011), (385, 385)])

@@ -58,15 +58,16 @@ def shapes(values) -> dict[str, list[int]]:
 
 def test_inputs_and_outputs_have_their_names_and_static_shapes(network, model) -> None:
     graph = onnx.load_from_string(model).graph
-    maps = {"image": [1, 3, SIDE, SIDE], "inverse_depth": [1, 1, SIDE, SIDE], "depth_valid": [1, 1, SIDE, SIDE]}
+    maps = {"image": [1, SIDE, SIDE, 3], "inverse_depth": [1, 1, SIDE, SIDE], "depth_valid": [1, 1, SIDE, SIDE]}
     inputs = shapes(graph.input)
     assert {name: shape for name, shape in inputs.items() if name != "estimate"} == maps
     with torch.inference_mode():
         expected = network(**random_inputs(network, 1))._asdict()
     names = [name if name not in maps else f"seen_{name}" for name in expected]
     assert shapes(graph.output) == dict(zip(names, (list(t.shape) for t in expected.values()), strict=True))
-    kinds = {value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]}
-    assert kinds == {onnx.TensorProto.FLOAT}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]}
+    assert kinds.pop("image") == onnx.TensorProto.UINT8  # bytes, as they come from the camera
+    assert set(kinds.values()) == {onnx.TensorProto.FLOAT}
 
 
 @pytest.mark.parametrize("use_depth", [True, False])
@@ -74,7 +75,7 @@ def test_onnx_runtime_gives_what_pytorch_gives(use_depth) -> None:
     network = small_network(use_depth=use_depth)
     session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
     torch.manual_seed(7)
-    image, depth = torch.randn(1, 3, SIDE, SIDE), torch.rand(1, 1, SIDE, SIDE)
+    image, depth = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8), torch.rand(1, 1, SIDE, SIDE)
     for valid in (torch.ones_like(depth), torch.zeros_like(depth)):
         inputs = named_inputs(network, image, depth * valid, valid)
         actual = session.run(None, {entry.name: inputs[entry.name].numpy() for entry in session.get_inputs()})

@@ -92,7 +92,7 @@ def test_sets_with_and_without_depth_and_of_any_size_share_a_batch_by_their_weig
     counts = np.zeros(3)
     for step in range(8):
         batch = TrainingBatches(data.train, config, SIZE, first_step=0).batch(step)
-        assert batch.image.shape == (8, 3, SIZE, SIZE)
+        assert batch.image.shape == (8, SIZE, SIZE, 3)
         counts += np.bincount(batch.origin, minlength=3)
         for origin, valid, classes in zip(batch.origin, batch.depth_valid, batch.class_ids, strict=True):
             assert bool(valid.any()) == (origin == 0)

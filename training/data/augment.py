@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spda_sam_core.depth.normalisation import MINIMUM_DEPTH_M, NormalisedDepth, normalise_depth, normalise_inverse_depth
-from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, Letterbox
+from spda_sam_core.preprocess import PADDING_RGB, Letterbox
 from spda_sam_core.resize import resize
 from spda_sam_core.results.instances import boxes_of_masks
 from spda_sam_core.settings import settings
@@ -67,7 +67,7 @@ class TrainingPicture:
     """One picture as the network and the losses take it.
 
     Attributes:
-        image: (3, S, S) float32, normalised, 0 in the padding.
+        image: (S, S, 3) uint8, R G B, `PADDING_RGB` in the padding.
         inverse_depth: (1, S, S) float32 in [0, 1].
         depth_valid: (1, S, S) float32, 0 or 1.
         estimate: () float32, 1 where the network shall see its own estimate.
@@ -78,7 +78,7 @@ class TrainingPicture:
         class_ids: (M,) int64.
     """
 
-    image: NDArray[np.float32]
+    image: NDArray[np.uint8]
     inverse_depth: NDArray[np.float32]
     depth_valid: NDArray[np.float32]
     estimate: NDArray[np.float32]
@@ -114,7 +114,7 @@ def augment(sample: Sample, size: int, config: AugmentConfig, rng: np.random.Gen
     inside = view.warp(np.ones((height, width), np.uint8), cv2.INTER_NEAREST) > 0
     seen = view.warp(view.shrink(rgb), cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     pixels = blur_and_noise(seen, config, rng)
-    image = np.where(inside[..., None], (pixels.astype(np.float32) - IMAGE_MEAN) / IMAGE_STD, np.float32(0))
+    image = np.where(inside[..., None], pixels, PADDING_RGB)
     shown, true, estimate = _depth(sample, view, inside, config, rng)
     masks = np.zeros((len(sample.masks), size, size), np.bool_)
     for target, mask in zip(masks, sample.masks, strict=True):
@@ -122,7 +122,7 @@ def augment(sample: Sample, size: int, config: AugmentConfig, rng: np.random.Gen
     kept = masks.sum(axis=(1, 2)) >= MINIMUM_AREA
     masks = masks[kept]
     return TrainingPicture(
-        image=np.ascontiguousarray(image.transpose(2, 0, 1)),
+        image=image,
         inverse_depth=shown.inverse_depth[None],
         depth_valid=shown.valid[None].astype(np.float32),
         estimate=np.float32(estimate)[()],

@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     """B pictures, fields as in `TrainingPicture`; the last three have one entry per picture.
 
     Attributes:
-        image: (B, 3, S, S) float32.
+        image: (B, S, S, 3) uint8, R G B.
         inverse_depth: (B, 1, S, S) float32.
         depth_valid: (B, 1, S, S) float32.
         estimate: (B,) float32.

@@ -130,7 +130,7 @@ class TrainingLosses(nn.Module):
         """The losses of a batch.
 
         Args:
-            image: (B, 3, S, S).
+            image: (B, S, S, 3) uint8.
             inverse_depth: (B, 1, S, S), what the network is shown.
             depth_valid: (B, 1, S, S).
             estimate: (B,) 1 where the network shall see its own estimate.

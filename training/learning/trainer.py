@@ -178,12 +178,10 @@ class Trainer:
 
     def _losses(self, piece: Batch, positions: Sequence[int]) -> dict[str, Tensor]:
         """Losses of pictures of this process, which stand at these positions of the step's batch."""
-        image, inverse_depth, valid, true_inverse_depth, true_valid = (
+        inverse_depth, valid, true_inverse_depth, true_valid = (
             tensor.to(self.device, memory_format=torch.channels_last)
-            for tensor in (
-                piece.image, piece.inverse_depth, piece.depth_valid, piece.true_inverse_depth, piece.true_depth_valid
-            )
-        )  # fmt: skip
+            for tensor in (piece.inverse_depth, piece.depth_valid, piece.true_inverse_depth, piece.true_depth_valid)
+        )
         labels = ([t.to(self.device) for t in part] for part in (piece.masks, piece.boxes_xyxy, piece.class_ids))
         origin = piece.origin.to(self.device)
         targets = Targets(*labels, true_inverse_depth, true_valid, self.labelled[origin], self.complete[origin])
@@ -191,7 +189,7 @@ class Trainer:
         generators = [torch.Generator().manual_seed(hash((self.config.seed, self.step, i))) for i in positions]
         with self._autocast():
             losses: dict[str, Tensor] = self.losses(
-                image, inverse_depth, valid, piece.estimate.to(self.device), targets, generators
+                piece.image.to(self.device), inverse_depth, valid, piece.estimate.to(self.device), targets, generators
             )
         return losses
 

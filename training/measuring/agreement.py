@@ -77,7 +77,7 @@ def named_inputs(
 
     Args:
         network: of any preset.
-        image: (B, 3, S, S), as `prepare` gives it; so are the next two.
+        image: (B, S, S, 3) uint8, as `prepare` gives it; so are the next two.
         inverse_depth: (B, 1, S, S).
         depth_valid: (B, 1, S, S).
         estimate: whether the network's own depth stands in where a picture has none.
@@ -96,7 +96,7 @@ def random_inputs(network: SpdaSamNetwork, seed: int) -> dict[str, Tensor]:
     """Noise for one picture, a third of its depth unknown."""
     generator = torch.Generator().manual_seed(seed)
     side = network.config.input_size
-    image = torch.randn(1, 3, side, side, generator=generator)
+    image = torch.randint(0, 256, (1, side, side, 3), generator=generator, dtype=torch.uint8)
     valid = (torch.rand(1, 1, side, side, generator=generator) > 1 / 3).float()
     return named_inputs(network, image, torch.rand(1, 1, side, side, generator=generator) * valid, valid)
 

@@ -35,5 +35,6 @@ def awakened(module: nn.Module, std: float = 0.1) -> nn.Module:
 def inputs(batch: int = 1, size: int = 128) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Image, inverse depth known everywhere, its validity, and no wish for an estimate."""
     g = torch.Generator().manual_seed(1)
-    image, depth = torch.randn(batch, 3, size, size, generator=g), torch.rand(batch, 1, size, size, generator=g)
+    image = torch.randint(0, 256, (batch, size, size, 3), generator=g, dtype=torch.uint8)
+    depth = torch.rand(batch, 1, size, size, generator=g)
     return image, depth, torch.ones_like(depth), torch.zeros(batch)

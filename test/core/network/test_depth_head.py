@@ -100,7 +100,7 @@ def test_without_depth_and_estimate_rgb_features_stay_as_they_are() -> None:
     image, depth, _, _ = inputs(2)
     nothing = torch.zeros_like(depth)
     given = net(image, nothing, nothing, torch.zeros(2))
-    rgb = net.rgb_path(image)
+    rgb = net.rgb_path(net.normalise(image))
     fused = net.encode(image, nothing, nothing, torch.zeros(2)).fused
     for a, b in zip(fused, rgb, strict=True):
         assert torch.equal(a, b)

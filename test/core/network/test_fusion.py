@@ -74,7 +74,7 @@ def test_a_network_of_rgb_alone_has_no_depth_weights_and_sees_none() -> None:
     network = build_network(dataclasses.replace(SMALL, use_depth=False)).eval()
     names = [name for name, _ in network.named_parameters()]
     assert not [name for name in names if name.startswith(("depth_path", "depth_head", "fusion"))]
-    image, valid = torch.randn(1, 3, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
+    image, valid = torch.randint(0, 256, (1, SIZE, SIZE, 3), dtype=torch.uint8), torch.ones(1, 1, SIZE, SIZE)
     near, far = (network(image, valid * d, valid, torch.ones(1)).mask_logits for d in (0.2, 0.8))
     assert torch.equal(near, far)
 
@@ -113,7 +113,8 @@ def test_with_neither_part_depth_features_are_plainly_added() -> None:
 def test_what_stands_in_a_hole_changes_nothing() -> None:
     torch.manual_seed(0)
     network = awakened(build_network(SMALL)).eval()
-    image, depth, valid = torch.randn(1, 3, SIZE, SIZE), torch.rand(1, 1, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
+    image = torch.randint(0, 256, (1, SIZE, SIZE, 3), dtype=torch.uint8)
+    depth, valid = torch.rand(1, 1, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
     valid[..., 30:70, 17:83] = 0
     zeros, ones, other = (
         network.encode(image, depth * valid + (1 - valid) * value, valid, torch.ones(1)).fused

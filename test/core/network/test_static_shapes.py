@@ -41,7 +41,7 @@ def test_no_operator_has_a_shape_or_a_branch_that_depends_on_values() -> None:
 
 @torch.no_grad()
 def test_no_two_masks_that_the_network_calls_unique_show_the_same() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     one_pass = dataclasses.replace(SMALL, use_spatial_prompts=False, num_instances=6)
     network = awakened(build_network(one_pass)).eval()
     torch.nn.init.normal_(network.decoder.mask_head.linear.weight)  # masks that are not empty

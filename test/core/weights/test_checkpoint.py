@@ -62,7 +62,8 @@ def test_round_trip_gives_the_same_weights_in_float16_precision(model: SpdaSamNe
 def test_round_trip_gives_the_same_outputs(model: SpdaSamNetwork, original: Path) -> None:
     size = model.config.input_size
     torch.manual_seed(1)
-    inputs = torch.randn(1, 3, size, size), torch.rand(1, 1, size, size), torch.ones(1, 1, size, size), torch.ones(1)
+    image = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
+    inputs = image, torch.rand(1, 1, size, size), torch.ones(1, 1, size, size), torch.ones(1)
     rounded = build_network(model.config).eval()
     rounded.load_state_dict(
         {k: v.half().float() if v.is_floating_point() else v for k, v in model.state_dict().items()}

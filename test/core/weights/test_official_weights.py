@@ -56,10 +56,10 @@ def sam_of(official: Path):
 def test_untrained_fusion_and_lora_leave_the_image_embedding_of_sam_bit_identical(official: Path) -> None:
     network, base = loaded(official)
     assert base == ("sam_vit_b", file_sha256(official))
-    image, depth = torch.randn(1, 3, 1024, 1024), torch.rand(1, 1, 1024, 1024)
+    image, depth = torch.randint(0, 256, (1, 1024, 1024, 3), dtype=torch.uint8), torch.rand(1, 1, 1024, 1024)
     with torch.inference_mode():
         embedding = network.encode(image, depth, torch.ones_like(depth), torch.zeros(1)).fused[2]
-        assert torch.equal(embedding, sam_of(official).image_encoder(image))
+        assert torch.equal(embedding, sam_of(official).image_encoder(network.normalise(image)))
 
 
 def test_other_input_sizes_interpolate_positions_and_keep_strides(official: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_delta_holds_what_was_trained_and_gives_the_network_back(official: Pat
     in_cache(tmp_path, official, monkeypatch)
     again, info = load_checkpoint(path)
     assert info.base == base
-    image, depth = torch.randn(1, 3, 256, 256), torch.rand(1, 1, 256, 256)
+    image, depth = torch.randint(0, 256, (1, 256, 256, 3), dtype=torch.uint8), torch.rand(1, 1, 256, 256)
     with torch.inference_mode():
         expected, given = (
             n.encode(image, depth, torch.ones_like(depth), torch.zeros(1)).fused[2] for n in (network, again)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spda_sam_core.depth.normalisation import normalise_depth
-from spda_sam_core.preprocess import IMAGE_MEAN, IMAGE_STD, Letterbox, prepare
+from spda_sam_core.preprocess import Letterbox, prepare
 from training.data import augment as augmentation
 from training.data.augment import AugmentConfig, TrainingPicture, View, augment, random_view
 from training.data.dataset import Sample
@@ -69,12 +69,11 @@ def test_image_masks_and_depth_lie_where_the_view_says_to_a_tenth_of_a_pixel(see
     reach = (RADIUS + 4) * scale
     whole = ((expected > reach) & (expected < SIZE - reach)).all(axis=1)
     assert whole.sum() >= 2
-    rgb = picture.image.transpose(1, 2, 0) * IMAGE_STD + IMAGE_MEAN
     y, x = np.mgrid[:SIZE, :SIZE] + 0.5
     off_image, off_depth = [], []
     for place in expected[whole]:
         around = (x - place[0]) ** 2 + (y - place[1]) ** 2 < reach**2
-        off_image.append(centroid(rgb[..., 0] * around) - place)
+        off_image.append(centroid(picture.image[..., 0] * around) - place)
         off_depth.append(centroid(picture.inverse_depth[0] * around) - place)
     assert np.abs(off_image).max() < 0.1
     # hard edges are taken to whole pixels: one disc may be 0.1 off by chance, all of them are not
@@ -117,8 +116,7 @@ def test_pixels_are_those_that_the_network_sees_when_running(size_hw, monkeypatc
     picture = placed(rgb, None, monkeypatch)
     running = prepare(rgb, None, 128)
     height, width = Letterbox(*size_hw, 128).resized_hw
-    levels = np.abs(picture.image - running.image[0, :, :height, :width]) * IMAGE_STD[:, None, None]
-    assert levels.max() < 0.01  # of 255: the same bytes
+    np.testing.assert_array_equal(picture.image, running.image[0, :height, :width])
 
 
 @pytest.mark.parametrize("size_hw", [(256, 384), (300, 400), (720, 1280)])
@@ -150,9 +148,9 @@ def placed(rgb: np.ndarray, depth_m: np.ndarray | None, monkeypatch: pytest.Monk
     assert picture.masks[0].sum() == picture.masks[0][rows, columns].sum() == height * width
     cut = {
         name: np.ascontiguousarray(getattr(picture, name)[:, rows, columns])
-        for name in ("image", "inverse_depth", "depth_valid")
+        for name in ("inverse_depth", "depth_valid")
     }
-    return dataclasses.replace(picture, **cut)
+    return dataclasses.replace(picture, image=picture.image[rows, columns], **cut)
 
 
 def test_a_pixel_is_as_near_as_what_is_known_of_it_if_half_is(monkeypatch):
@@ -175,10 +173,10 @@ def test_noise_is_of_the_networks_pixels():
     config = dataclasses.replace(STILL, blur_noise=1.0)
     spreads = []
     for seed in range(8):
-        image = augment(grey, 128, config, np.random.default_rng(seed)).image * IMAGE_STD[:, None, None]
-        spreads.append(image.std(axis=(1, 2)).mean())
+        image = augment(grey, 128, config, np.random.default_rng(seed)).image.astype(float)
+        spreads.append(image.std(axis=(0, 1)).mean())
         # neighbours know nothing of each other: nothing was averaged after
-        apart = np.diff(image, axis=2).std() / image.std(axis=(1, 2)).mean()
+        apart = np.diff(image, axis=1).std() / image.std(axis=(0, 1)).mean()
         assert apart == pytest.approx(np.sqrt(2), rel=0.05)
     # of a camera's pixels 8 x 8 would be averaged, and an eighth remain
     assert 0.9 < min(spreads) < max(spreads) < 8.5
@@ -192,7 +190,7 @@ def test_blur_is_of_the_networks_pixels():
     steps = []
     for seed in range(16):
         picture = augment(edge, 128, dataclasses.replace(STILL, blur_noise=1.0), np.random.default_rng(seed))
-        profile = (picture.image[0] * IMAGE_STD[0]).mean(axis=0)  # along the edge, where noise averages out
+        profile = picture.image[..., 0].mean(axis=0)  # along the edge, where noise averages out
         steps.append(np.diff(profile).max() / 200)
     # a Gaussian of 0.3 to 1.5 pixels leaves 0.9 to 0.26 of the step; before shrinking by 8 it would leave all of it
     assert 0.2 < min(steps) < 0.45

@@ -79,7 +79,7 @@ def losses_of(
     catch_all: int | None = None,
 ) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    image = torch.randn(2, 3, SIZE, SIZE, generator=generator)
+    image = torch.randint(0, 256, (2, SIZE, SIZE, 3), generator=generator, dtype=torch.uint8)
     inverse_depth = torch.rand(2, 1, SIZE, SIZE, generator=generator) * valid
     losses: dict[str, Tensor] = TrainingLosses(model, head, decoded=4, weights=LossWeights(), catch_all=catch_all)(
         image, inverse_depth, valid, estimate, targets, chance(2)
@@ -276,9 +276,8 @@ def test_a_share_of_the_masks_is_moved_by_up_to_ten_cells_either_way() -> None:
 def test_the_second_pass_sees_the_moved_mask() -> None:
     torch.manual_seed(0)
     model = build_network(CONFIG).eval()
-    features = model.encode(
-        torch.randn(1, 3, SIZE, SIZE), torch.zeros(1, 1, SIZE, SIZE), torch.zeros(1, 1, SIZE, SIZE), torch.zeros(1)
-    )
+    image, nothing = torch.randint(0, 256, (1, SIZE, SIZE, 3), dtype=torch.uint8), torch.zeros(1, 1, SIZE, SIZE)
+    features = model.encode(image, nothing, nothing, torch.zeros(1))
     pyramid = model.pyramid(features.fused)
     picked = model.proposal_head(pyramid).pick(torch.tensor([[3, 60]]))
     seen: list[Tensor] = []
