@@ -11,7 +11,10 @@ In the order in which a frame meets them:
     segmenter        one frame: decode, pair, predict, filter
     outputs          publishers of results
     session          from activation to deactivation: these together
+    streams          which inputs are there, were there, and how they are stamped
+    watchdog         images without results: for how long
     node_statistics  counts, rates and latencies
+    health           what is to be said of all that, and how bad it is
     diagnostics      counts and state -> /diagnostics
     loading          long work, while signals are heard
     transitions      lifecycle transitions none of which goes wrong in silence

@@ -17,6 +17,7 @@ from spda_sam_ros.pairing import DepthPairing, stamp_to_ns
 from spda_sam_ros.parameters import Settings
 from spda_sam_ros.qos import endpoint_options, overrides_explained, sensor_qos
 from spda_sam_ros.segmenter import Frame
+from spda_sam_ros.streams import Arrivals, Stream
 
 
 def transport_topic(node: Node, topic: str, transport: str) -> str:
@@ -33,6 +34,7 @@ class Inputs:
         settings: names the transports.
         statistics: counts images and stamps that run backwards.
         on_image: called with each image, in the executor's thread.
+        report: called with a kind and a sentence about what is wrong with what came.
         mismatch: called with topic and sentence for a publisher which cannot connect.
 
     Attributes:
@@ -49,18 +51,23 @@ class Inputs:
         *,
         statistics: NodeStatistics,
         on_image: Callable[[Frame], None],
+        report: Callable[[str, str], None],
         mismatch: Callable[[str, str], None],
     ) -> None:
         self.pairing = DepthPairing()
         self._statistics = statistics
+        self._node = node
         self._on_frame = on_image
+        self._report = report
+        self._arrivals = {topic: Arrivals(topic) for topic in ("image", "depth", "camera_info")}
+        self._topics: dict[str, str] = {}
         self._camera_info: CameraInfo | None = None
         made = ExitStack()
 
         def subscribe(
             topic: str, transport: str, message_type: type[Any], depth: int, callback: Callable[[Any], None]
         ) -> None:
-            name = transport_topic(node, topic, transport)
+            name = self._topics[topic] = transport_topic(node, topic, transport)
             options = endpoint_options(name, publisher=False, mismatch=mismatch)
             with overrides_explained(name, "subscription"):
                 endpoint = node.create_subscription(message_type, name, callback, sensor_qos(depth), **options)
@@ -85,6 +92,11 @@ class Inputs:
         info = self._camera_info
         return None if info is None else pinhole_of(info, size_hw)
 
+    def stream(self, topic: str) -> Stream:
+        """Return what is known of `image`, `depth` or `camera_info`."""
+        name = self._topics[topic]
+        return self._arrivals[topic].stream(name, self._node.count_publishers(name), time.monotonic())
+
     def destroy(self) -> None:
         """Unsubscribe, and end the wait for depth."""
         self._made.close()
@@ -92,13 +104,21 @@ class Inputs:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._statistics.count_in()
+        self._note("image", message)
         if self.pairing.add_image(stamp_to_ns(message.header.stamp)):
             self._statistics.count_event("time_ran_backwards")
         self._on_frame(Frame(message, time.monotonic()))
 
     def _on_depth(self, message: Image | CompressedImage) -> None:
+        self._note("depth", message)
         if self.pairing.add_depth(message):
             self._statistics.count_event("depth_time_ran_backwards")
 
     def _on_camera_info(self, message: CameraInfo) -> None:
+        self._arrivals["camera_info"].note(stamp_to_ns(message.header.stamp), time.monotonic())
         self._camera_info = message
+
+    def _note(self, topic: str, message: Image | CompressedImage) -> None:
+        problem = self._arrivals[topic].note(stamp_to_ns(message.header.stamp), time.monotonic())
+        if problem:
+            self._report(f"{topic}_stamp", problem)

@@ -27,13 +27,14 @@ from std_srvs.srv import SetBool
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_ros import diagnostics
-from spda_sam_ros.inputs import transport_topic
+from spda_sam_ros.health import NodeState
 from spda_sam_ros.loading import run_interruptibly
 from spda_sam_ros.node_statistics import NodeStatistics
 from spda_sam_ros.outputs import Outputs
 from spda_sam_ros.parameters import Settings, declare
 from spda_sam_ros.session import Session
 from spda_sam_ros.transitions import GuardedLifecycleNode, describe, traceback_of
+from spda_sam_ros.watchdog import WARN_AFTER_S, Lag
 
 _LOG_PERIOD_S = 5.0
 
@@ -59,6 +60,8 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._outputs: Outputs | None = None
         self._session: Session | None = None
         self._last_session: Session | None = None
+        self._given_up: list[tuple[Session, float]] = []  # and when, as long as their last frame goes on
+        self._late = False
         self._qos_problems: dict[str, str] = {}
         self._facts: dict[str, str] = {}
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -105,6 +108,7 @@ class SpdaSamNode(GuardedLifecycleNode):
         assert self._outputs is not None
         self._outputs.publish_label_info(self._model.class_names, self._settings.score_threshold)
         self._qos_problems.clear()
+        self._statistics.begin_session()
         self._session = Session(
             self,
             self._model,
@@ -123,7 +127,8 @@ class SpdaSamNode(GuardedLifecycleNode):
         session, self._session = self._session, None
         if session is not None:
             self._last_session = session
-            session.close()
+            if not session.close():
+                self._given_up.append((session, time.monotonic()))
 
     def free(self) -> None:
         """Free the model and its memory on the GPU."""
@@ -183,22 +188,35 @@ class SpdaSamNode(GuardedLifecycleNode):
         self.get_logger().error(message, throttle_duration_sec=_LOG_PERIOD_S)
 
     def _publish_diagnostics(self) -> None:
-        image_topic = transport_topic(self, "image", self._settings.image_transport)
-        facts = self._facts | ({} if self._model is None else dict(self._model.runtime.facts()))
-        state = diagnostics.NodeState(
+        snapshot = self._statistics.snapshot()
+        state = self._state(snapshot.unanswered_s)
+        if state.activity is not None:
+            self._log_watchdog(state.activity.lag)
+        name = self.get_fully_qualified_name().lstrip("/")
+        status = diagnostics.make_status(name, snapshot, state)
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))
+
+    def _state(self, unanswered_s: float) -> NodeState:
+        self._given_up = [(session, at_s) for session, at_s in self._given_up if session.busy_s]
+        return NodeState(
             lifecycle=self.lifecycle_label,
             failed_transition=self.failed_transition,
             enabled=self._enabled,
-            active_s=0.0 if self._session is None else time.monotonic() - self._session.began_s,
-            image_topic=image_topic,
-            image_publishers=self.count_publishers(image_topic),
+            activity=None if self._session is None else self._session.activity(unanswered_s),
+            given_up_s=max((time.monotonic() - at_s for _, at_s in self._given_up), default=0.0),
             qos_problems=self._qos_problems,
-            facts=facts,
+            facts=self._facts | ({} if self._model is None else dict(self._model.runtime.facts())),
         )
-        name = self.get_fully_qualified_name().lstrip("/")
-        status = diagnostics.make_status(name, self._statistics.snapshot(), state)
-        header = Header(stamp=self.get_clock().now().to_msg())
-        self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))
+
+    def _log_watchdog(self, lag: Lag) -> None:
+        late = lag.beyond(WARN_AFTER_S)
+        if late != self._late:
+            self._late = late
+            if late:
+                self.get_logger().error(str(lag))
+            else:
+                self.get_logger().info("results come again")
 
 
 def _load(settings: Settings) -> SpdaSam:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 RECENT_S = 5.0
-"""Rates are means over this time, and a problem counts as present for this time after it last occurred."""
+"""Rates are means over this time, and a problem or a kind of measurement counts as present for this time."""
+
+_MEASURED_S = 30.0
 
 _WINDOW = 200
 
@@ -30,7 +32,8 @@ class Snapshot:
         rate_in_hz: images per second lately.
         rate_out_hz: results per second lately.
         since_image_s: time since the last image, None before the first.
-        samples: name to (median, 95th percentile) of the last frames, in the unit that the name ends with.
+        unanswered_s: time for which images have come in without a result.
+        samples: name to (median, 95th percentile) of the frames of late, in the unit that the name ends with.
         problems: kind to message of what went wrong lately.
         last_error: the last thing that went wrong, however long ago, or "".
     """
@@ -44,6 +47,7 @@ class Snapshot:
     rate_in_hz: float
     rate_out_hz: float
     since_image_s: float | None
+    unanswered_s: float
     samples: Mapping[str, tuple[float, float]]
     problems: Mapping[str, str]
     last_error: str
@@ -66,29 +70,47 @@ class NodeStatistics:
     _depth_problems: Counter[str] = field(default_factory=Counter)
     _in_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     _out_s: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
-    _samples: dict[str, deque[float]] = field(default_factory=dict)
+    _unanswered_since_s: float | None = None
+    _samples: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     _problems: dict[str, tuple[float, str]] = field(default_factory=dict)
     _last_error: str = ""
+
+    def begin_session(self) -> None:
+        """Forget what was of late; the counts stay."""
+        with self._lock:
+            self._in_s.clear()
+            self._out_s.clear()
+            self._samples.clear()
+            self._problems.clear()
+            self._unanswered_since_s = None
 
     def count_in(self) -> None:
         """Count an image that came."""
         with self._lock:
+            now_s = self.clock()
+            gap = bool(self._in_s) and now_s - self._in_s[-1] > RECENT_S
+            if self._unanswered_since_s is None or gap:
+                self._unanswered_since_s = now_s
             self._frames_in += 1
-            self._in_s.append(self.clock())
+            self._in_s.append(now_s)
 
     def count_out(self, depth_source: str, samples: Mapping[str, float]) -> None:
         """Count a published result, with measurements of it by name."""
         with self._lock:
+            now_s = self.clock()
             self._frames_out += 1
-            self._out_s.append(self.clock())
+            self._unanswered_since_s = None
+            self._out_s.append(now_s)
             self._depth_sources[depth_source] += 1
             for name, value in samples.items():
-                self._samples.setdefault(name, deque(maxlen=_WINDOW)).append(value)
+                self._samples.setdefault(name, deque(maxlen=_WINDOW)).append((now_s, value))
 
     def count_drop(self, reason: str) -> None:
         """Count an image that was given up."""
         with self._lock:
             self._drops[reason] += 1
+            if reason == "disabled":  # nobody wants a result
+                self._unanswered_since_s = None
 
     def count_depth_problem(self, reason: str) -> None:
         """Count an image without usable depth of a sensor."""
@@ -110,6 +132,13 @@ class NodeStatistics:
         """Return all numbers as they are now."""
         with self._lock:
             now_s = self.clock()
+            measured = {
+                name: [value for at_s, value in values if now_s - at_s <= _MEASURED_S]
+                for name, values in self._samples.items()
+                if now_s - values[-1][0] <= RECENT_S
+            }
+            flows = bool(self._in_s) and now_s - self._in_s[-1] <= RECENT_S
+            since_s = self._unanswered_since_s
             return Snapshot(
                 frames_in=self._frames_in,
                 frames_out=self._frames_out,
@@ -120,9 +149,10 @@ class NodeStatistics:
                 rate_in_hz=_rate(self._in_s, now_s),
                 rate_out_hz=_rate(self._out_s, now_s),
                 since_image_s=now_s - self._in_s[-1] if self._in_s else None,
+                unanswered_s=now_s - since_s if flows and since_s is not None else 0.0,
                 samples={
                     name: (float(np.percentile(values, 50)), float(np.percentile(values, 95)))
-                    for name, values in self._samples.items()
+                    for name, values in measured.items()
                 },
                 problems={k: text for k, (at_s, text) in self._problems.items() if now_s - at_s <= RECENT_S},
                 last_error=self._last_error,

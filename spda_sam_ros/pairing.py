@@ -113,6 +113,8 @@ class DepthPairing:
     def find(self, stamp_ns: int, *, slop_s: float, deadline_s: float) -> PairedDepth:
         """Return the depth nearest to an image's stamp, and wait for it where it may still come.
 
+        Of depths equally near, as where all stamps are 0, it is the one that came last.
+
         Args:
             stamp_ns: stamp of the image.
             slop_s: largest difference; 0 is half the period of the images seen so far.
@@ -130,7 +132,8 @@ class DepthPairing:
                 now_s = self._clock()
                 if not self._depths or now_s - self._depth_arrived_s > STREAM_TIMEOUT_S:
                     raise NoDepth("absent", f"no depth arrived in the last {STREAM_TIMEOUT_S:g} s")
-                nearest_ns, message = min(self._depths, key=lambda entry: abs(entry[0] - stamp_ns))
+                # of those equally near, the one that came last
+                nearest_ns, message = min(reversed(self._depths), key=lambda entry: abs(entry[0] - stamp_ns))
                 if abs(nearest_ns - stamp_ns) <= slop_ns:
                     return PairedDepth(message, (nearest_ns - stamp_ns) / 1e9)
                 behind_ns = stamp_ns - self._depths[-1][0]

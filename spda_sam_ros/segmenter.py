@@ -100,7 +100,12 @@ class Segmenter:
             Dropped: too old, malformed, or without depth where `depth_policy` is `drop`.
             PairingClosed: nobody waits for the result any more.
         """
-        age_s = (now_ns - stamp_to_ns(frame.message.header.stamp)) / 1e9
+        stamp_ns = stamp_to_ns(frame.message.header.stamp)
+        age_s = (now_ns - stamp_ns) / 1e9
+        if settings.max_age_s and not stamp_ns:
+            raise Dropped(
+                "too_old", f"the image has stamp 0, so that its age is unknown, and max_age_s is {settings.max_age_s:g}"
+            )
         if settings.max_age_s and age_s > settings.max_age_s:
             raise Dropped(
                 "too_old",

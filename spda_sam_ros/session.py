@@ -10,12 +10,14 @@ from rclpy.lifecycle import LifecycleNode
 
 from spda_sam_core.runtimes.memory import give_back_freed_memory
 from spda_sam_core.spda_sam import SpdaSam
+from spda_sam_ros.health import Activity
 from spda_sam_ros.inputs import Inputs
 from spda_sam_ros.node_statistics import NodeStatistics
 from spda_sam_ros.outputs import Outputs
 from spda_sam_ros.pairing import PairingClosed
 from spda_sam_ros.parameters import Settings
 from spda_sam_ros.segmenter import Dropped, Frame, Segmented, Segmenter
+from spda_sam_ros.watchdog import Lag
 from spda_sam_ros.worker import Worker
 
 _LARGE_BYTES = 64 << 20
@@ -64,7 +66,14 @@ class Session:
         self._statistics = statistics
         self._report = report
         self._report_failure = failed
-        self._inputs = Inputs(node, settings(), statistics=statistics, on_image=self._on_image, mismatch=mismatch)
+        self._inputs = Inputs(
+            node,
+            settings(),
+            statistics=statistics,
+            on_image=self._on_image,
+            report=report,
+            mismatch=mismatch,
+        )
         self._segmenter = Segmenter(model, self._inputs.pairing)
         self._deciding = threading.Lock()
         self._undecided = False  # a frame is at hand which is neither out nor counted as dropped
@@ -73,10 +82,10 @@ class Session:
             self._process,
             failed=self._failed,
             dropped=statistics.count_drop,
-            minimum_interval_s=lambda: 1.0 / rate if (rate := settings().max_rate_hz) else 0.0,
+            minimum_interval_s=self._interval_s,
             after=None if after is None else after._worker,
         )
-        self.began_s = time.monotonic()
+        self._began_s = time.monotonic()
         self._worker.start()
 
     @property
@@ -84,21 +93,43 @@ class Session:
         """Seconds for which the frame at hand has been at hand, 0 where there is none; still counted once closed."""
         return self._worker.busy_s
 
-    def close(self) -> None:
-        """Unsubscribe; give the frame at hand up where it is not done soon. Nothing of it is heard any more then."""
+    def activity(self, unanswered_s: float) -> Activity:
+        """Return what it sees.
+
+        Args:
+            unanswered_s: for how long images have come in without a result.
+        """
+        return Activity(
+            active_s=time.monotonic() - self._began_s,
+            image=self._inputs.stream("image"),
+            depth=self._inputs.stream("depth"),
+            camera_info=self._inputs.stream("camera_info"),
+            lag=Lag(self._worker.busy_s, self._worker.usual_s, unanswered_s, self._interval_s()),
+        )
+
+    def close(self) -> bool:
+        """Unsubscribe, and finish the frame at hand.
+
+        Returns:
+            Whether it is finished; where it is not done soon it is given up, and nothing of it is heard any more.
+        """
         self._inputs.destroy()
-        if not self._worker.stop(_FINISH_S):
-            with self._deciding:
-                self._given_up = True
-                if self._undecided:
-                    self._statistics.count_drop("inactive")
-            self._node.get_logger().warning(
-                f"a frame is not done {_FINISH_S:g} s after the end of its session: given up"
-            )
+        if self._worker.stop(_FINISH_S):
+            return True
+        with self._deciding:
+            self._given_up = True
+            if self._undecided:
+                self._statistics.count_drop("inactive")
+        self._node.get_logger().warning(f"a frame is not done {_FINISH_S:g} s after the end of its session: given up")
+        return False
 
     def when_done(self, action: Callable[[], None]) -> None:
         """Call something once a closed session's last frame is done with: now, or in its thread."""
         self._worker.when_done(action)
+
+    def _interval_s(self) -> float:
+        rate_hz = self._settings().max_rate_hz
+        return 1.0 / rate_hz if rate_hz else 0.0
 
     def _on_image(self, frame: Frame) -> None:
         if self._enabled():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from statistics import median
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -44,6 +46,7 @@ class Worker(Generic[T]):
         self._stopping = False
         self._ended = False
         self._when_done: list[Callable[[], None]] = []
+        self._durations_s: deque[float] = deque(maxlen=9)
         self._started_s = float("-inf")
         self._thread = threading.Thread(target=self._run, name="segmentation", daemon=True)
 
@@ -58,6 +61,12 @@ class Worker(Generic[T]):
         """Seconds for which the thread has been at the same item, or has waited for the worker before; else 0."""
         since_s = self._busy_since_s
         return 0.0 if since_s is None else time.monotonic() - since_s
+
+    @property
+    def usual_s(self) -> float:
+        """Median of how long the last items took, 0 before the first was done."""
+        durations_s = tuple(self._durations_s)
+        return median(durations_s) if durations_s else 0.0
 
     def submit(self, item: T) -> None:
         """Put an item into the slot, in the place of one which still waits there. Never blocks."""
@@ -103,6 +112,7 @@ class Worker(Generic[T]):
                 except Exception as error:
                     self._failed(error)
                 with self._changed:
+                    self._durations_s.append(time.monotonic() - self._started_s)
                     self._busy_since_s = None
         finally:
             with self._changed:

@@ -3,8 +3,11 @@
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from spda_sam_ros.diagnostics import NodeState, make_status
+from spda_sam_ros.diagnostics import make_status
+from spda_sam_ros.health import Activity, NodeState
 from spda_sam_ros.node_statistics import RECENT_S, NodeStatistics
+from spda_sam_ros.streams import Stream
+from spda_sam_ros.watchdog import Lag
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -26,14 +29,20 @@ def statistics(clock):
     return NodeStatistics(clock)
 
 
+ABSENT = {topic: Stream(f"/camera/{topic}", 1, None, 0.0) for topic in ("image", "depth", "camera_info")}
+
+
+def activity(**changes):
+    return Activity(**{"active_s": 100.0, "lag": Lag(0, 0, 0, 0), **ABSENT, **changes})
+
+
 def state(**changes):
     fields = {
         "lifecycle": "active",
         "failed_transition": "",
         "enabled": True,
-        "active_s": 100.0,
-        "image_topic": "/camera/image",
-        "image_publishers": 1,
+        "activity": activity() if changes.get("lifecycle", "active") == "active" else None,
+        "given_up_s": 0.0,
         "qos_problems": {},
         "facts": {"device": "cpu"},
     }
@@ -86,8 +95,8 @@ def test_a_silent_camera_is_a_warning_with_the_topic(statistics, clock):
     message = status(statistics)
     assert message.level == WARN
     assert "for 7 s" in message.message
-    assert "remap image" in status(statistics, image_publishers=0).message
-    assert status(statistics, active_s=1.0).level == OK
+    assert "remap image" in status(statistics, activity=activity(image=Stream("/camera/image", 0, 7, 9))).message
+    assert status(statistics, activity=activity(active_s=1.0)).level == OK
 
 
 def test_incompatible_qos_explains_the_silence(statistics):
@@ -117,8 +126,8 @@ def test_a_dropped_image_is_a_warning(statistics):
     assert "data has 10 bytes" in status(statistics).message
 
 
-@pytest.mark.parametrize("lifecycle", ["inactive", "unconfigured", "active"])
-def test_a_failed_transition_is_an_error_whatever_the_state(statistics, lifecycle):
+@pytest.mark.parametrize("lifecycle", ["inactive", "unconfigured"])
+def test_a_failed_transition_is_an_error_for_as_long_as_it_is_the_last(statistics, lifecycle):
     message = status(statistics, lifecycle=lifecycle, failed_transition="configure failed: no such file")
     assert message.level == ERROR
     assert message.message == f"{lifecycle}: configure failed: no such file"
@@ -135,3 +144,56 @@ def test_a_node_at_rest_is_ok_whatever_went_wrong_before(statistics, lifecycle):
 
 def test_a_node_switched_off_is_ok(statistics):
     assert status(statistics, enabled=False).level == OK
+
+
+def test_measurements_of_long_ago_are_no_longer_told(statistics, clock):
+    statistics.count_out("sensor", {"depth_valid_percent": 100.0})
+    assert values(status(statistics))["depth_valid_percent_p50"] == "100.0"
+    clock.now_s += RECENT_S + 0.1
+    assert "depth_valid_percent_p50" not in values(status(statistics))
+
+
+@pytest.mark.parametrize(
+    ("lag", "level"),
+    [
+        (Lag(busy_s=2.9, usual_s=0, unanswered_s=0, interval_s=0), OK),
+        (Lag(busy_s=3.1, usual_s=0, unanswered_s=0, interval_s=0), WARN),
+        (Lag(busy_s=10.1, usual_s=0, unanswered_s=0, interval_s=0), ERROR),
+        (Lag(busy_s=0, usual_s=0, unanswered_s=3.1, interval_s=0), WARN),
+        (Lag(busy_s=0, usual_s=0, unanswered_s=10.1, interval_s=0), ERROR),
+        # a network that takes 4 s, and one result in 20 s as asked for, are none of that
+        (Lag(busy_s=14, usual_s=4, unanswered_s=14, interval_s=0), OK),
+        (Lag(busy_s=0, usual_s=0, unanswered_s=22, interval_s=20), OK),
+    ],
+)
+def test_images_without_results_are_a_warning_then_an_error(statistics, lag, level):
+    statistics.count_in()
+    message = status(statistics, activity=activity(lag=lag))
+    assert message.level == level
+    assert (f"no result for {lag.seconds:.0f} s" in message.message) == (level != OK)
+
+
+def test_results_are_missing_from_the_first_image_on_that_had_none(statistics, clock):
+    clock.now_s += 100  # without images: none is missing
+    for _ in range(40):
+        statistics.count_in()
+        clock.now_s += 0.1
+    assert statistics.snapshot().unanswered_s == pytest.approx(4.0)
+    statistics.count_out("none", {})
+    assert statistics.snapshot().unanswered_s == 0
+    clock.now_s += 100
+    statistics.count_in()
+    assert statistics.snapshot().unanswered_s == 0
+    clock.now_s += RECENT_S + 1  # images have ended too
+    assert statistics.snapshot().unanswered_s == 0
+
+
+def test_all_that_is_wrong_is_said_the_worst_first(statistics):
+    statistics.count_in()
+    stopped = Stream("/camera/depth", 1, 60.0, 90.0)
+    late = Lag(busy_s=60, usual_s=0.1, unanswered_s=60, interval_s=0)
+    message = status(statistics, activity=activity(depth=stopped, lag=late), given_up_s=99.0)
+    assert message.level == ERROR
+    assert message.message.startswith("no result for 60 s: the frame at hand is not done after 60 s, usually")
+    assert "depth on /camera/depth stopped 60 s ago" in message.message
+    assert "a frame given up 99 s ago goes on" in message.message

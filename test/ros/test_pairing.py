@@ -8,9 +8,10 @@ import pytest
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from spda_sam_ros.pairing import STREAM_TIMEOUT_S, DepthPairing, NoDepth, stamp_to_ns
+from spda_sam_ros.pairing import STREAM_TIMEOUT_S, DepthPairing, NoDepth, PairingClosed, stamp_to_ns
 
 MS = 1_000_000
+DEADLINE_S = 60.0
 
 
 def depth(stamp_ms):
@@ -70,6 +71,25 @@ def test_a_lost_image_does_not_widen_the_slop():
         pairing.add_image(stamp_ms * MS)
     pairing.add_depth(depth(1160))
     assert why_not(pairing, 1100).reason == "unpaired"
+
+
+@pytest.mark.parametrize("stamp_ms", [0, 1000])
+def test_of_depths_equally_near_the_last_to_come_is_taken(stamp_ms):
+    pairing = filled([])
+    messages = [depth(stamp_ms) for _ in range(8)]
+    for message in messages:
+        pairing.add_depth(message)
+    assert find(pairing, stamp_ms).message is messages[-1]
+    assert stamp_to_ns(find(filled([960, 1040]), 1000).message.header.stamp) == 1040 * MS
+
+
+def test_nobody_waits_once_it_is_closed():
+    pairing = filled([900])
+    threading.Timer(0.1, pairing.close).start()
+    with pytest.raises(PairingClosed):
+        find(pairing, 1000, deadline_s=time.monotonic() + DEADLINE_S)
+    with pytest.raises(PairingClosed):
+        find(pairing, 900)
 
 
 def test_a_given_slop_counts():

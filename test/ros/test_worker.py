@@ -14,7 +14,7 @@ DEADLINE_S = 10.0
 class Bench:
     """A worker whose items take as long as the test wants."""
 
-    def __init__(self, minimum_interval_s=0.0, gated=False):
+    def __init__(self, minimum_interval_s=0.0, gated=False, after=None):
         self.minimum_interval_s = minimum_interval_s
         self.done, self.started_s, self.errors, self.drops = [], [], [], Counter()
         self.begun = threading.Semaphore(0)
@@ -25,6 +25,7 @@ class Bench:
             failed=self.errors.append,
             dropped=lambda reason: self.drops.update([reason]),
             minimum_interval_s=lambda: self.minimum_interval_s,
+            after=after,
         )
         self.worker.start()
 
@@ -127,3 +128,45 @@ def test_stop_finishes_the_item_at_hand_and_counts_the_one_left_over(bench):
     assert b.done == [0]
     b.worker.submit(2)
     assert b.drops == {"inactive": 2}
+
+
+def test_what_waits_for_the_end_of_a_stopped_worker_is_called_then(bench):
+    b = bench(gated=True)
+    b.worker.submit(0)
+    assert b.begun.acquire(timeout=DEADLINE_S)
+    assert not b.worker.stop(0.1)
+    called = threading.Event()
+    b.worker.when_done(called.set)
+    assert not called.is_set()
+    b.gate.release()
+    assert called.wait(DEADLINE_S)
+    again = threading.Event()
+    b.worker.when_done(again.set)
+    assert again.is_set()
+
+
+def test_it_is_known_for_how_long_an_item_is_at_hand(bench):
+    b = bench(gated=True)
+    assert (b.worker.busy_s, b.worker.usual_s) == (0, 0)
+    for item in range(3):
+        b.worker.submit(item)
+        assert b.begun.acquire(timeout=DEADLINE_S)
+        time.sleep(0.05)
+        assert b.worker.busy_s >= 0.05
+        b.gate.release()
+        b.wait_for(item + 1)
+    assert 0.05 <= b.worker.usual_s < DEADLINE_S
+
+
+def test_a_worker_begins_when_the_one_before_is_done(bench):
+    first = bench(gated=True)
+    first.worker.submit(0)
+    assert first.begun.acquire(timeout=DEADLINE_S)
+    assert not first.worker.stop(0.1)
+    second = bench(after=first.worker)
+    second.worker.submit(1)
+    time.sleep(0.5)
+    assert not second.done
+    assert second.worker.busy_s >= 0.5
+    first.gate.release()
+    second.wait_for(1)

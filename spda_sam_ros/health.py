@@ -1,0 +1,118 @@
+"""What is to be said of the node's state, and how bad it is. No ROS but the levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from spda_sam_ros.node_statistics import Snapshot
+from spda_sam_ros.streams import STOPPED_AFTER_S, Stream
+from spda_sam_ros.watchdog import ERROR_AFTER_S, WARN_AFTER_S, Lag
+
+Finding = tuple[bytes, str]
+"""A level of `DiagnosticStatus` and a sentence."""
+_OK, _WARN, _ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What an active node sees.
+
+    Attributes:
+        active_s: seconds since activation.
+        image: the images.
+        depth: their depth.
+        camera_info: their calibration.
+        lag: what the watchdog sees.
+    """
+
+    active_s: float
+    image: Stream
+    depth: Stream
+    camera_info: Stream
+    lag: Lag
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What the node is at the moment.
+
+    Attributes:
+        lifecycle: label of the lifecycle state.
+        failed_transition: what went wrong in the last lifecycle transition, or "".
+        enabled: whether `~/enable` allows segmentation.
+        activity: what it sees, None where it is not active.
+        given_up_s: for how long the frame of an earlier session, given up at its end, has been going on, else 0.
+        qos_problems: topic to what does not match, for endpoints that cannot connect.
+        facts: further keys, such as device and checkpoint.
+    """
+
+    lifecycle: str
+    failed_transition: str
+    enabled: bool
+    activity: Activity | None
+    given_up_s: float
+    qos_problems: Mapping[str, str]
+    facts: Mapping[str, str]
+
+
+def judge(snapshot: Snapshot, state: NodeState) -> Finding:
+    """Return the worst level there is, and all that is to be said, the worst first."""
+    findings = sorted(_findings(snapshot, state), key=lambda finding: finding[0], reverse=True)
+    if findings:
+        return findings[0][0], "; ".join(text for _, text in findings)
+    if state.activity is None:
+        return _OK, state.lifecycle
+    return _OK, f"{snapshot.rate_out_hz:.1f} Hz" if state.enabled else "disabled by ~/enable"
+
+
+def _findings(snapshot: Snapshot, state: NodeState) -> Iterator[Finding]:
+    if state.failed_transition:
+        yield _ERROR, f"{state.lifecycle}: {state.failed_transition}"
+    if state.given_up_s:
+        yield _WARN, f"a frame given up {state.given_up_s:.0f} s ago goes on: is the device stuck?"
+    if state.activity is None:
+        return
+    yield from _output(snapshot, state.activity.lag)
+    if state.enabled:
+        yield from _input(snapshot, state.activity, state.qos_problems)
+
+
+def _output(snapshot: Snapshot, lag: Lag) -> Iterator[Finding]:
+    for kind, failed in (("inference", "inference"), ("callback", "a callback")):
+        if kind in snapshot.problems:
+            yield _ERROR, f"{failed} failed: {snapshot.problems[kind]}"
+    if lag.beyond(WARN_AFTER_S):
+        yield _ERROR if lag.beyond(ERROR_AFTER_S) else _WARN, str(lag)
+
+
+def _input(snapshot: Snapshot, activity: Activity, qos_problems: Mapping[str, str]) -> Iterator[Finding]:
+    # the time before activation is none of the camera's fault
+    silent_s = min(activity.active_s, float("inf") if snapshot.since_image_s is None else snapshot.since_image_s)
+    if silent_s > STOPPED_AFTER_S:
+        yield _WARN, _starved(silent_s, activity.image, qos_problems)
+    for kind, text in snapshot.problems.items():
+        if kind not in ("inference", "callback"):
+            yield _WARN, f"{kind}: {text}"
+    depth, info = activity.depth, activity.camera_info
+    if depth.stopped:
+        yield (
+            _WARN,
+            f"depth on {depth.topic} stopped {depth.silent_s:.0f} s ago, {depth.publishers} publisher(s): "
+            "start it again, or deactivate and activate to go on without",
+        )
+    elif depth.known_s > STOPPED_AFTER_S and info.silent_s is None:
+        yield (
+            _WARN,
+            f"no 3-D positions: no camera_info on {info.topic}, {info.publishers} publisher(s): remap camera_info to "
+            "your camera's topic",
+        )
+
+
+def _starved(silent_s: float, image: Stream, qos_problems: Mapping[str, str]) -> str:
+    text = f"no image on {image.topic} for {silent_s:.0f} s, {image.publishers} publisher(s)"
+    if problem := qos_problems.get(image.topic):
+        return f"{text}: {problem}"
+    return f"{text}: remap image to your camera's topic" if not image.publishers else text

@@ -1,0 +1,80 @@
+"""What is known of the topics that the node hears: whether they were ever there, still are, how they are stamped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STOPPED_AFTER_S = 2.0
+"""A stream that was there and has been silent for so long has stopped."""
+
+_STANDS_STILL = 3
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A topic since activation.
+
+    Attributes:
+        topic: its full name.
+        publishers: how many there are now.
+        silent_s: since the last message, None where none came.
+        known_s: since the first message, 0 where none came.
+    """
+
+    topic: str
+    publishers: int
+    silent_s: float | None
+    known_s: float
+
+    @property
+    def flows(self) -> bool:
+        """Whether messages come."""
+        return self.silent_s is not None and self.silent_s <= STOPPED_AFTER_S
+
+    @property
+    def stopped(self) -> bool:
+        """Whether messages came once and come no more."""
+        return self.silent_s is not None and not self.flows
+
+
+class Arrivals:
+    """Notes when messages of a stream come, and what is wrong with their stamps.
+
+    Args:
+        what: what the stream carries, for sentences.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._first_s: float | None = None
+        self._last_s = 0.0
+        self._stamp_ns: int | None = None
+        self._alike = 0
+
+    def note(self, stamp_ns: int, now_s: float) -> str:
+        """Note a message that came now, by a monotonic clock.
+
+        Returns:
+            What is wrong with its stamp, or "".
+        """
+        self._first_s = now_s if self._first_s is None else self._first_s
+        self._last_s = now_s
+        self._alike = self._alike + 1 if stamp_ns == self._stamp_ns else 1
+        self._stamp_ns = stamp_ns
+        if stamp_ns == 0:
+            return (
+                f"the stamp of {self._what} is 0: age and pairing are unknown, the newest are taken for one moment: "
+                "let the driver stamp what it publishes"
+            )
+        if self._alike >= _STANDS_STILL:
+            return (
+                f"the stamp of {self._what} stands still at {stamp_ns / 1e9:.3f} s: age and pairing are unknown, the "
+                "newest are taken for one moment: let the driver stamp each message anew"
+            )
+        return ""
+
+    def stream(self, topic: str, publishers: int, now_s: float) -> Stream:
+        """Return what is known now."""
+        if self._first_s is None:
+            return Stream(topic, publishers, None, 0.0)
+        return Stream(topic, publishers, now_s - self._last_s, now_s - self._first_s)
