@@ -3,6 +3,8 @@
 ros2 launch spda_sam_ros segment.launch.py image:=/camera/image_raw depth:=/camera/depth
 """
 
+import os
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -18,6 +20,26 @@ PARAMETERS = {
     "checkpoint": "preset or .safetensors file (default: that of the parameter file)",
     "device": "auto, cpu, cuda or cuda:N (default: that of the parameter file)",
 }
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # up to Jazzy; from Kilted on
+TRANSPORT_VARIABLES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")
+
+
+def config_file(name: str) -> PathJoinSubstitution:
+    """Name a file in this package's config folder."""
+    return PathJoinSubstitution([FindPackageShare("spda_sam_ros"), "config", name])
+
+
+def profile_variables(context: LaunchContext) -> dict[str, str | PathJoinSubstitution]:
+    """Tell Fast DDS which profile to take, where the environment does not say anything about that yet.
+
+    Without one, most uncompressed images of 640x480 and more are lost between two processes. This reaches the node
+    only: the camera's process needs the same variables where it is started.
+    """
+    profile = LaunchConfiguration("dds_profile").perform(context)
+    if profile == "none" or any(os.environ.get(variable) for variable in TRANSPORT_VARIABLES):
+        return {}
+    path = config_file("fastdds_large_images.xml") if profile == "shipped" else profile
+    return dict.fromkeys(PROFILE_VARIABLES, path)
 
 
 def make_node(context: LaunchContext) -> list[Node]:
@@ -32,6 +54,7 @@ def make_node(context: LaunchContext) -> list[Node]:
             namespace=LaunchConfiguration("namespace"),
             remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
             parameters=[LaunchConfiguration("params_file"), *([given] if given else [])],
+            additional_env=profile_variables(context),
             output="screen",
         )
     ]
@@ -39,14 +62,19 @@ def make_node(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and the node."""
-    default_file = PathJoinSubstitution([FindPackageShare("spda_sam_ros"), "config", "node.yaml"])
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(t, default_value=t, description=text) for t, text in TOPICS.items()),
             *(DeclareLaunchArgument(p, default_value="", description=text) for p, text in PARAMETERS.items()),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
             DeclareLaunchArgument(
-                "params_file", default_value=default_file, description="YAML file of node parameters"
+                "params_file", default_value=config_file("node.yaml"), description="YAML file of node parameters"
+            ),
+            DeclareLaunchArgument(
+                "dds_profile",
+                default_value="shipped",
+                description="Fast DDS profile (XML) of the node: shipped, none, or a path; a profile or transport that "
+                "the environment names stays. The camera's process needs the same one, or large images are lost",
             ),
             OpaqueFunction(function=make_node),
         ]

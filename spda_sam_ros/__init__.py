@@ -4,6 +4,7 @@ In the order in which a frame meets them:
 
     parameters       what can be set, and when
     qos              how topics connect, and what is said when they do not
+    lost_messages    what helps against losses in DDS
     inputs           subscriptions: image, depth, calibration
     worker           one slot, one thread: the newest frame wins
     pairing          which depth belongs to the image

@@ -37,6 +37,9 @@ def make_status(name: str, snapshot: Snapshot, state: NodeState) -> DiagnosticSt
     values |= {f"incompatible_qos.{topic}": problem for topic, problem in state.qos_problems.items()}
     if state.activity is not None:
         values["no_result_s"] = f"{state.activity.lag.seconds:.1f}"
+        for topic in ("image", "depth", "camera_info"):
+            lost = getattr(state.activity, topic).lost
+            values[f"lost.{topic}"] = "not told by the middleware" if lost is None else str(lost)
     values |= state.facts
     values["last_error"] = state.failed_transition or snapshot.last_error
     return DiagnosticStatus(

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from spda_sam_ros.lost_messages import remedy
 from spda_sam_ros.node_statistics import Snapshot
-from spda_sam_ros.streams import STOPPED_AFTER_S, Stream
+from spda_sam_ros.streams import RECENT_S, STOPPED_AFTER_S, Stream
 from spda_sam_ros.watchdog import ERROR_AFTER_S, WARN_AFTER_S, Lag
 
 Finding = tuple[bytes, str]
 """A level of `DiagnosticStatus` and a sentence."""
+_MUCH_LOST = 0.1
+_MANY_LOST = 3
 _OK, _WARN, _ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -96,6 +99,13 @@ def _input(snapshot: Snapshot, activity: Activity, qos_problems: Mapping[str, st
     for kind, text in snapshot.problems.items():
         if kind not in ("inference", "callback"):
             yield _WARN, f"{kind}: {text}"
+    for stream in (activity.image, activity.depth):
+        if stream.lost_share >= _MUCH_LOST and stream.lost_lately >= _MANY_LOST:
+            yield (
+                _WARN,
+                f"{stream.lost_share:.0%} of the messages on {stream.topic} in the last {RECENT_S:.0f} s were lost on "
+                f"the way: {remedy()}",
+            )
     depth, info = activity.depth, activity.camera_info
     if depth.stopped:
         yield (

@@ -11,11 +11,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from spda_sam_core.results.metric import Pinhole
+from spda_sam_ros import qos
 from spda_sam_ros.messages.camera_info import pinhole_of
 from spda_sam_ros.node_statistics import NodeStatistics
 from spda_sam_ros.pairing import DepthPairing, stamp_to_ns
 from spda_sam_ros.parameters import Settings
-from spda_sam_ros.qos import endpoint_options, overrides_explained, sensor_qos
 from spda_sam_ros.segmenter import Frame
 from spda_sam_ros.streams import Arrivals, Stream
 
@@ -68,9 +68,10 @@ class Inputs:
             topic: str, transport: str, message_type: type[Any], depth: int, callback: Callable[[Any], None]
         ) -> None:
             name = self._topics[topic] = transport_topic(node, topic, transport)
-            options = endpoint_options(name, publisher=False, mismatch=mismatch)
-            with overrides_explained(name, "subscription"):
-                endpoint = node.create_subscription(message_type, name, callback, sensor_qos(depth), **options)
+            arrivals = self._arrivals[topic]
+            endpoint, arrivals.losses_told = qos.subscribe(
+                node, message_type, name, callback, depth, mismatch=mismatch, lost=arrivals.lose
+            )
             made.callback(node.destroy_subscription, endpoint)
 
         image, depth = settings.image_transport, settings.depth_transport

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
@@ -16,9 +17,9 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 try:
-    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 
 def sensor_qos(depth: int) -> QoSProfile:
@@ -41,7 +42,13 @@ def result_qos(depth: int, *, latched: bool = False) -> QoSProfile:
     )
 
 
-def endpoint_options(topic: str, *, publisher: bool, mismatch: Callable[[str, str], None]) -> dict[str, Any]:
+def endpoint_options(
+    topic: str,
+    *,
+    publisher: bool,
+    mismatch: Callable[[str, str], None],
+    lost: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
     """Return keyword arguments for `create_publisher` or `create_subscription`.
 
     With them the `qos_overrides.<topic>.*` parameters apply, and a peer which cannot connect is reported.
@@ -50,6 +57,8 @@ def endpoint_options(topic: str, *, publisher: bool, mismatch: Callable[[str, st
         topic: its full name, for the report.
         publisher: which of the two.
         mismatch: called with the topic and a sentence about what does not match.
+        lost: for a subscription, called with how many messages were lost on the way. Not every middleware tells: with
+            it, `create_subscription` raises `UnsupportedEventTypeError` where it does not.
     """
 
     def incompatible(event: Any) -> None:
@@ -62,10 +71,38 @@ def endpoint_options(topic: str, *, publisher: bool, mismatch: Callable[[str, st
         )
 
     callbacks = PublisherEventCallbacks if publisher else SubscriptionEventCallbacks
+    further = {} if lost is None else {"message_lost": lambda event: lost(event.total_count_change)}
     return {
         "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
-        "event_callbacks": callbacks(incompatible_qos=incompatible),
+        "event_callbacks": callbacks(incompatible_qos=incompatible, **further),
     }
+
+
+def subscribe(
+    node: Node,
+    message_type: type[Any],
+    topic: str,
+    callback: Callable[[Any], None],
+    depth: int,
+    *,
+    mismatch: Callable[[str, str], None],
+    lost: Callable[[int], None],
+) -> tuple[Any, bool]:
+    """Subscribe as to a sensor; see `endpoint_options`.
+
+    Returns:
+        The subscription, and whether `lost` is told of what is lost.
+
+    Raises:
+        ValueError: an override of its QoS that is none.
+    """
+    with overrides_explained(topic, "subscription"):
+        try:
+            options = endpoint_options(topic, publisher=False, mismatch=mismatch, lost=lost)
+            return node.create_subscription(message_type, topic, callback, sensor_qos(depth), **options), True
+        except UnsupportedEventTypeError:  # the middleware does not tell
+            options = endpoint_options(topic, publisher=False, mismatch=mismatch)
+            return node.create_subscription(message_type, topic, callback, sensor_qos(depth), **options), False
 
 
 @contextmanager

@@ -13,12 +13,11 @@ import random
 import sys
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
-
 from spda_sam_core.weights.checkpoint import find_checkpoint
 from spda_sam_core.weights.files import CheckpointError, read_header
 from spda_sam_ros.demo.children import ChildDied, Children, ChildSpec
 from spda_sam_ros.demo.frame_sources import SourceError, open_source, rendered_frames
+from spda_sam_ros.lost_messages import PROFILE_VARIABLES, shipped_profile
 
 _SEED = 7
 _FRAMES = 150
@@ -63,15 +62,9 @@ def environment() -> dict[str, str]:
         variables["ROS_LOCALHOST_ONLY"] = "1"
     else:
         variables["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-        variables.setdefault(variable, str(_config_folder() / "fastdds_large_images.xml"))
+    for variable in PROFILE_VARIABLES:
+        variables.setdefault(variable, str(shipped_profile()))
     return variables
-
-
-def _config_folder() -> Path:
-    """Return `config/` of the repository that this file lies in, or of the installed package."""
-    here = Path(__file__).resolve().parents[2] / "config"
-    return here if here.is_dir() else Path(get_package_share_directory("spda_sam_ros")) / "config"
 
 
 def run(specs: list[ChildSpec], variables: dict[str, str]) -> int:

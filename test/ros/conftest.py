@@ -30,12 +30,13 @@ def start(tmp_path_factory):
     """
 
     @contextmanager
-    def started(parameters, *ros_arguments, name="/spda_sam", faults=None):
+    def started(parameters, *ros_arguments, name="/spda_sam", faults=None, variables=None):
         domain = free_domain()
         log = tmp_path_factory.mktemp("node") / "log"
         try:
             with Robot(domain, name) as robot:
-                faulty = {} if faults is None else {"module": "faulty_node", "variables": faults_in(faults)}
+                faulty = {} if faults is None else {"module": "faulty_node"}
+                faulty["variables"] = (variables or {}) | ({} if faults is None else faults_in(faults))
                 with NodeProcess(log, domain, {**FAST, **parameters}, *ros_arguments, **faulty) as node:
                     yield node, robot
         finally:

@@ -63,16 +63,16 @@ def faults_in(folder):
 
 
 class NodeProcess:
-    """`segment` in a process of its own, its output in a file."""
+    """`segment` in a process of its own, its output in a file; a variable that is None is not set in it."""
 
     def __init__(self, log, domain, parameters, *ros_arguments, module="spda_sam_ros.node", variables=None):
         self.log = log
         given = [text for name, value in parameters.items() for text in ("-p", f"{name}:={value}")]
         command = [sys.executable, "-m", module, "--ros-args", *given, *ros_arguments]
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=environment(domain) | (variables or {})
-            )
+            given = environment(domain) | (variables or {})
+            variables = {name: value for name, value in given.items() if value is not None}
+            self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=variables)
 
     def stop(self, number=signal.SIGINT):
         """Send a signal; the exit code."""

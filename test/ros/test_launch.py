@@ -72,6 +72,40 @@ def test_only_given_arguments_override_the_parameter_file(description):
     Settings(**overrides)
 
 
+PROFILE_VARIABLES = {"FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"}
+
+
+@pytest.fixture
+def bare_environment(monkeypatch):
+    for variable in (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS"):
+        monkeypatch.delenv(variable, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_fast_dds_gets_the_shipped_profile_under_both_of_its_names(description):
+    given = node_for(description).additional_env
+    assert set(given) == PROFILE_VARIABLES
+    for path in given.values():
+        share, *folders = path.args[0]
+        assert (share.args[0], *folders) == ("spda_sam_ros", "config", "fastdds_large_images.xml")
+        assert (FILE.parents[1] / Path(*folders)).is_file()
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_another_profile_or_none_can_be_asked_for(description):
+    assert node_for(description, dds_profile="none").additional_env == {}
+    assert node_for(description, dds_profile="/etc/dds.xml").additional_env == dict.fromkeys(
+        PROFILE_VARIABLES, "/etc/dds.xml"
+    )
+
+
+@pytest.mark.parametrize("variable", [*sorted(PROFILE_VARIABLES), "FASTDDS_BUILTIN_TRANSPORTS"])
+def test_what_the_environment_says_of_transports_stays(description, bare_environment, variable):
+    bare_environment.setenv(variable, "LARGE_DATA")
+    assert node_for(description).additional_env == {}
+
+
 def test_it_starts_the_segment_executable_under_its_name(description):
     node = node_for(description)
     assert (node.package, node.executable, node.name) == ("spda_sam_ros", "segment", "spda_sam")

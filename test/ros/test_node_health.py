@@ -145,3 +145,38 @@ def test_of_depths_of_one_stamp_the_newest_is_used_and_the_stamp_a_warning(robot
     assert status.level == WARN
     assert f"the stamp of image {'is 0' if not stamp_ns else 'stands still at'}" in status.message
     assert "depth_stamp: the stamp of depth" in status.message
+
+
+NO_PROFILE = dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({}, "this node has the Fast DDS profile"),
+        (NO_PROFILE, "the shared memory of Fast DDS is too small for large images: set FASTRTPS_DEFAULT_PROFILES_FILE"),
+    ],
+    ids=["the node has the profile", "nobody has it"],
+)
+def test_images_lost_on_the_way_are_counted_and_a_warning_says_what_both_sides_need(
+    start, tiny_checkpoint, variables, text
+):
+    def large(header):
+        return {"image": picture(header, height=720, width=1280)}
+
+    with start({"checkpoint": tiny_checkpoint}, variables=variables) as (_, robot):  # the robot has no profile
+        robot.wait_for_state("active")
+        robot.publish_until(image_only, lambda sent: len(robot.results) > 3, "results")
+        assert robot.diagnostics()[1]["lost.image"] == "0"
+
+        def said(sent):
+            return next((s for s in robot.statuses if "lost on the way" in s.message), None)
+
+        robot.statuses.clear()
+        status = robot.publish_until(large, said, "losses", pause_s=0.05)
+        assert status.level == WARN
+        assert "of the messages on /image in the last 5 s were lost on the way" in status.message
+        assert text in status.message
+        assert "the camera needs it too" in status.message
+        assert int(robot.diagnostics()[1]["lost.image"]) >= 3
+        robot.publish_until(image_only, lambda sent: robot.diagnostics()[0].level == OK, "OK with small images")
