@@ -28,8 +28,8 @@ from benchmarks.onnx_cost import Cost, cost
 from benchmarks.peer_graphs import PEERS, YOLO, peer_graphs
 from benchmarks.pictures import noise, rendered_picture
 from benchmarks.torch_calls import RANDOM, everything_cost, network_of
+from spda_sam_core.graph.export import ExportError, to_onnx
 from spda_sam_core.weights.files import write_whole
-from training.export import ExportError, to_onnx
 
 SLOW_MS = 5000.0
 """From here up a network runs three times only."""

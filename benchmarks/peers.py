@@ -24,7 +24,8 @@ from spda_sam_core.results.instances import Instances
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.runtimes.torch_runtime import check_device
 from spda_sam_core.spda_sam import SpdaSam
-from spda_sam_core.weights.files import write_safetensors, write_whole
+from spda_sam_core.weights.files import write_whole
+from spda_sam_core.weights.tensor_files import write_safetensors
 from training.data.dataset import CocoRgbdDataset, Sample, open_split
 from training.learning.run_files import current_commit
 from training.learning.train_config import load_train_config, write_model

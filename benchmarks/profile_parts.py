@@ -18,8 +18,8 @@ from typing import Any
 import onnxruntime
 
 from benchmarks.pictures import rendered_picture
+from spda_sam_core.graph.export import to_onnx
 from spda_sam_core.weights.checkpoint import load_checkpoint
-from training.export import to_onnx
 
 FORWARD = "(forward itself)"
 """Nodes that `SpdaSamNetwork` makes outside its submodules."""

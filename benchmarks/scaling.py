@@ -21,8 +21,8 @@ from tqdm import tqdm
 from benchmarks.contestant import Contestant, Entry
 from benchmarks.pictures import rendered_picture
 from benchmarks.torch_calls import network_of
+from spda_sam_core.graph.export import to_onnx
 from spda_sam_core.network.network import build_network
-from training.export import to_onnx
 
 
 class Point(NamedTuple):

@@ -17,7 +17,8 @@ TOPICS = {
     "camera_info": "topic of their calibration (optional, for 3-D positions)",
 }
 PARAMETERS = {
-    "checkpoint": "preset or .safetensors file (default: that of the parameter file)",
+    "checkpoint": "preset, .safetensors or .onnx file (default: that of the parameter file)",
+    "backend": "auto, torch, onnxruntime or openvino (default: that of the parameter file)",
     "device": "auto, cpu, cuda or cuda:N (default: that of the parameter file)",
 }
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # up to Jazzy; from Kilted on

@@ -17,6 +17,8 @@ from spda_sam_core.preprocess import Letterbox, check_depth, check_rgb, prepare
 from spda_sam_core.results.calibration import Calibration
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.results.postprocess import inside_letterbox, postprocess
+from spda_sam_core.runtimes.backends import load_backend
+from spda_sam_core.runtimes.choose import load_chosen
 from spda_sam_core.runtimes.runtime import Runtime
 
 DepthSource = Literal["sensor", "relative", "estimated", "none"]
@@ -68,14 +70,19 @@ class SpdaSam:
     Args:
         runtime: runs the network.
         depth_estimator: stands in where no depth is given; None: what the network itself estimates stands in.
+        backend_reason: see there.
 
     Attributes:
         runtime: as given.
+        backend_reason: why that one, for people.
         calibration: what makes scores of raw ones; that of the network's checkpoint.
     """
 
-    def __init__(self, runtime: Runtime, *, depth_estimator: EstimatesDepth | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, *, depth_estimator: EstimatesDepth | None = None, backend_reason: str = ""
+    ) -> None:
         self.runtime = runtime
+        self.backend_reason = backend_reason
         self.depth_estimator = depth_estimator
         self.calibration: Calibration = runtime.info.calibration
 
@@ -84,35 +91,41 @@ class SpdaSam:
         cls,
         checkpoint: str | Path = "tiny",
         *,
+        backend: str = "torch",
         device: str = "cpu",
         depth_estimator: str | None = None,
         preset: str | None = None,
         num_threads: int = 0,
     ) -> SpdaSam:
-        """Load the network, to be run by PyTorch.
+        """Load the network.
 
         Args:
-            checkpoint: a file, or the preset of a shipped checkpoint.
+            checkpoint: a file, or the preset of a shipped checkpoint; a file of `spda-sam export` too, which PyTorch
+                does not run.
+            backend: what runs it: "torch", "onnxruntime", "openvino", or "auto": the fastest that is installed,
+                measured once for this machine and checkpoint, which takes half a minute then.
             device: "cpu", "cuda", "cuda:<n>", or "auto": CUDA where there is one.
             depth_estimator: what `DepthEstimator.from_pretrained` takes; None: the network estimates for itself.
             preset: refuse a checkpoint of another preset.
-            num_threads: CPU threads of this process's PyTorch; 0 leaves it to PyTorch.
+            num_threads: CPU threads of the backend; 0 leaves it to that.
 
         Raises:
+            BackendError: a backend that is not there, fails, or finds something else than PyTorch.
             CheckpointError: a file that is missing, damaged, or for something else.
             ValueError: a device that this machine or this build of torch does not have.
         """
-        # here, because another runtime does without torch, which costs seconds and memory
-        from spda_sam_core.runtimes.torch_runtime import TorchRuntime
-
-        runtime = TorchRuntime.load(checkpoint, device=device, preset=preset, num_threads=num_threads)
+        if backend == "auto":
+            runtime, reason = load_chosen(checkpoint, device=device, preset=preset, num_threads=num_threads)
+        else:
+            runtime = load_backend(backend, checkpoint, device=device, preset=preset, num_threads=num_threads)
+            reason = "as asked for"
         estimator: EstimatesDepth | None = None
         if depth_estimator is not None:
             # here, because it brings transformers along
             from spda_sam_core.depth.estimators import DepthEstimator
 
             estimator = DepthEstimator.from_pretrained(depth_estimator, runtime.device)
-        return cls(runtime, depth_estimator=estimator)
+        return cls(runtime, depth_estimator=estimator, backend_reason=reason)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -94,13 +94,17 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._facts = {
             "checkpoint": settings.checkpoint,
             "checkpoint_sha256": model.checkpoint_sha256,
+            "backend_reason": model.backend_reason,
             "preset": model.preset,
             "depth_estimator": settings.depth_estimator or "the network's own",
             "terms_of_use": "; ".join(model.terms) or "Apache-2.0",
         }
         if model.terms:
             self.get_logger().warning(f"{settings.checkpoint} on these terms only: {self._facts['terms_of_use']}")
-        self.get_logger().info(f"{model.preset} loaded on {model.runtime.device}, {len(model.class_names)} classes")
+        self.get_logger().info(
+            f"{model.preset} loaded, {len(model.class_names)} classes; {model.runtime.facts()['backend']} on "
+            f"{model.runtime.device}: {model.backend_reason}"
+        )
 
     def activate(self) -> None:
         """Subscribe and start to segment."""
@@ -222,6 +226,7 @@ class SpdaSamNode(GuardedLifecycleNode):
 def _load(settings: Settings) -> SpdaSam:
     model = SpdaSam.from_pretrained(
         settings.checkpoint,
+        backend=settings.backend,
         device=settings.device,
         depth_estimator=settings.depth_estimator or None,
         num_threads=settings.num_threads,

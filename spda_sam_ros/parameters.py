@@ -14,6 +14,8 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from spda_sam_core.runtimes.backends import BACKENDS
+
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -41,9 +43,16 @@ class Settings:
     autostart: bool = _parameter(
         True, "configure and activate at start; else wait for lifecycle transitions (read at start only)"
     )
-    checkpoint: str = _parameter("tiny", "shipped preset, or path of a .safetensors checkpoint")
+    checkpoint: str = _parameter(
+        "tiny", "shipped preset, or path of a .safetensors checkpoint or of an .onnx file of spda-sam export"
+    )
+    backend: str = _parameter(
+        "auto",
+        "what runs the network; auto: the fastest here, measured at the first start",
+        choices=("auto", *BACKENDS),
+    )
     device: str = _parameter("auto", "auto (CUDA where there is one), cpu, cuda or cuda:N")
-    num_threads: int = _parameter(0, "CPU threads of the network; 0 leaves it to PyTorch", limits=(0, 256))
+    num_threads: int = _parameter(0, "CPU threads of the network; 0 leaves it to the backend", limits=(0, 256))
     depth_estimator: str = _parameter(
         "", "Depth Anything V2 in the place of the network's own estimate: a .pth file or a folder; empty: its own"
     )

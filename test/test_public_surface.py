@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = ElementTree.parse(ROOT / "package.xml")
 
 PARAMETERS = {
-    "autostart", "checkpoint", "class_filter", "depth_estimator", "depth_policy", "depth_slop_s",
+    "autostart", "backend", "checkpoint", "class_filter", "depth_estimator", "depth_policy", "depth_slop_s",
     "depth_transport", "depth_wait_s", "device", "image_transport", "max_age_s", "max_rate_hz", "num_threads",
     "overlay", "score_threshold",
 }  # fmt: skip
@@ -30,12 +30,12 @@ class Runtime:
     def close(self): pass
 class SpdaSam:
     class_names, preset, checkpoint_sha256, input_size = ("anode",), "tiny", "0" * 64, 384
-    runtime, terms = Runtime(), ()
+    runtime, terms, backend_reason = Runtime(), (), ""
     from_pretrained = classmethod(lambda cls, *a, **k: cls())
     def warm_up(self): pass
 module.SpdaSam = SpdaSam
 rclpy.init()
-node = module.SpdaSamNode()
+node = module.SpdaSamNode(lambda: False)
 assert node.trigger_configure() == module.TransitionCallbackReturn.SUCCESS
 assert node.trigger_activate() == module.TransitionCallbackReturn.SUCCESS
 for kind, of in (("pub", node.get_publisher_names_and_types_by_node),

@@ -16,7 +16,8 @@ import torch
 
 from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
 from spda_sam_core.spda_sam import SpdaSam
-from spda_sam_core.weights.checkpoint import find_checkpoint, update_metadata
+from spda_sam_core.weights.checkpoint import update_metadata
+from spda_sam_core.weights.find import find_checkpoint
 from training.data.dataset import CocoRgbdDataset, open_split
 from training.data.training_data import open_training_data
 from training.learning.train_config import TrainConfig, load_train_config

@@ -12,6 +12,7 @@ from typing import get_args
 
 import torch
 
+from spda_sam_core.runtimes.backends import BACKENDS
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_whole
 from training.data.dataset import open_split
@@ -78,12 +79,16 @@ def main(arguments: list[str] | None = None) -> None:
         default=WORKERS,
         help="threads that read and encode while the network runs (default: %(default)s)",
     )
+    parser.add_argument(
+        "--backend", default="torch", choices=("auto", *BACKENDS), help="what runs the network (default: torch)"
+    )
     parser.add_argument("--report", type=Path, help="folder for the report, metrics.json included")
     parser.add_argument("--json", type=Path, help="write the numbers alone to this file")
     options = parser.parse_args(arguments)
     dataset = open_split(options.data, options.split, limit=options.limit)
     model = SpdaSam.from_pretrained(
         options.checkpoint,
+        backend=options.backend,
         device=options.device,
         depth_estimator=options.depth_estimator if options.depth == "estimated" else None,
     )
@@ -101,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
         "checkpoint": options.checkpoint,
         "data": str(options.data),
         "split": options.split,
+        "backend": model.runtime.facts()["backend"],
         "device": options.device,
         "commit": current_commit(),
     }

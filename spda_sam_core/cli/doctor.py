@@ -61,6 +61,7 @@ def examine() -> Iterator[Finding]:
         )
     )
     yield _shipped_checkpoint()
+    yield from _backends()
     for entry in entry_points(group=GROUP):
         yield from entry.load()()
 
@@ -137,6 +138,26 @@ def _shipped_checkpoint() -> Finding:
         return f"{info.path}, {len(network.config.class_names)} classes, SHA-256 {info.sha256[:12]}"
 
     return tried("checkpoint tiny", load)
+
+
+def _backends() -> Iterator[Finding]:
+    """Each backend with the shipped checkpoint, checked; those that a graph needs export it, once."""
+    from spda_sam_core.runtimes.backends import BACKENDS, load_backend
+    from spda_sam_core.runtimes.runtime import BackendError
+
+    for name, backend in BACKENDS.items():
+        if not backend.installed:
+            continue
+        what = f"backend {name}"
+        try:
+            facts = load_backend(name, "tiny").facts()
+        except BackendError as error:
+            yield Finding(what, ABSENT, str(error))
+            continue
+        except Exception as error:  # a broken build raises what it likes
+            yield Finding(what, BROKEN, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            continue
+        yield Finding(what, GOOD, f"finds what PyTorch finds; {facts['device']}, {facts['precision']}")
 
 
 def tried(what: str, facts: Callable[[], str]) -> Finding:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from spda_sam_core.cli.findings import Findings
 from spda_sam_core.cli.sources import open_source
+from spda_sam_core.runtimes.backends import BACKENDS
 from spda_sam_core.spda_sam import SpdaSam
 
 SKIPPED = 3
@@ -49,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of a video each N-th frame (default: 1)")
     parser.add_argument("--for-labelling", action="store_true", help="write polygons for a labelling tool as well")
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", *BACKENDS),
+        help="what runs the network; auto: the fastest here, measured at its first use (default: auto)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
     options = parser.parse_args(arguments)
     if not 0 <= options.threshold <= 1:
@@ -56,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.every < 1:
         parser.error(f"--every {options.every}: must be at least 1")
     looks = open_source(options.source, depth=options.depth, every=options.every)
-    model = SpdaSam.from_pretrained(options.checkpoint, device=options.device)
+    model = SpdaSam.from_pretrained(options.checkpoint, backend=options.backend, device=options.device)
     findings = Findings(options.out, model.class_names, for_labelling=options.for_labelling, expected=len(looks))
     skipped: list[str] = []
     try:

@@ -15,7 +15,8 @@ from pathlib import Path
 from torch import Tensor
 from transformers import DepthAnythingConfig, Dinov2Config
 
-from spda_sam_core.weights.files import CheckpointError, read_state_dict
+from spda_sam_core.weights.files import CheckpointError
+from spda_sam_core.weights.tensor_files import read_state_dict
 
 HOW_TO_GET_FILE = (
     "`hf download depth-anything/Depth-Anything-V2-Small depth_anything_v2_vits.pth --local-dir DIR` gets an official "

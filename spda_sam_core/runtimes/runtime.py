@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
 
 
+class BackendError(RuntimeError):
+    """A backend that is not there, cannot run a network, or computes something else; the message says why."""
+
+
 class RawOutput(NamedTuple):
     """K candidates per image, as the network gives them; the same as `SpdaSamOutput`, in NumPy.
 

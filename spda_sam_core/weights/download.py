@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from spda_sam_core.weights.files import CheckpointError, file_sha256
+from spda_sam_core.weights.files import CheckpointError, cache_folder, file_sha256
 
 FOLDER_VARIABLE = "SPDA_SAM_WEIGHTS"
 """Environment variable: the folder of the official files, instead of the user's cache."""
@@ -144,8 +144,7 @@ def download(name: str) -> Path:
 
 def _place(name: str) -> Path:
     folder = os.environ.get(FOLDER_VARIABLE)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(folder) if folder else cache / "spda_sam") / PUBLISHED[name].file_name
+    return (Path(folder) if folder else cache_folder()) / PUBLISHED[name].file_name
 
 
 def _command(name: str) -> str:

@@ -1,23 +1,23 @@
-"""Files of weights: written whole or not at all, and errors that say what is wrong with one. No pickle is executed."""
+"""Files of weights: written whole or not at all, and errors that say what is wrong with one. Without torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import safetensors.torch
-import torch
-from torch import Tensor
-
 
 class CheckpointError(RuntimeError):
     """A file of weights that cannot be used; the message has its path, what is wrong, and the fix."""
+
+
+def cache_folder() -> Path:
+    """Where files of ours lie that can be made or fetched again: XDG's cache folder of the user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spda_sam"
 
 
 @contextmanager
@@ -62,12 +62,6 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file at once; it appears whole or not at all."""
     with appears_whole(path) as temporary:
         temporary.write_bytes(content)
-
-
-def write_safetensors(path: Path, weights: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write weights and header; the file appears whole or not at all."""
-    with appears_whole(path) as temporary:
-        safetensors.torch.save_file(weights, temporary, header)
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -115,27 +109,6 @@ def write_header_entries(path: Path, entries: Mapping[str, str]) -> None:
         with appears_whole(path) as temporary, temporary.open("wb") as new:
             new.write(len(text).to_bytes(8, "little") + text)
             shutil.copyfileobj(file, new)
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors of a pickled state dict (.pt, .pth); nothing in the file is executed.
-
-    Raises:
-        CheckpointError: no such file, damaged, or anything but named tensors in it.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file: give the path of an official .pth or .pt file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{path}: refused, it is damaged or holds code beside tensors, which is never executed ({reason}): "
-            "download the official file again"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path}: holds no plain state dict of tensors: download the official file again")
-    return dict(state)
 
 
 def file_sha256(path: Path) -> str:

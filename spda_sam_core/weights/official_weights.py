@@ -16,7 +16,8 @@ from torch import Tensor
 
 from spda_sam_core.network.encoders.mobile_sam import mobile_sam_encoder_state
 from spda_sam_core.network.network import SpdaSamNetwork
-from spda_sam_core.weights.files import CheckpointError, file_sha256, read_state_dict
+from spda_sam_core.weights.files import CheckpointError, file_sha256
+from spda_sam_core.weights.tensor_files import read_state_dict
 
 _PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 """The parts of an official SAM."""

@@ -13,8 +13,8 @@ import random
 import sys
 from pathlib import Path
 
-from spda_sam_core.weights.checkpoint import find_checkpoint
 from spda_sam_core.weights.files import CheckpointError, read_header
+from spda_sam_core.weights.find import find_checkpoint
 from spda_sam_ros.demo.children import ChildDied, Children, ChildSpec
 from spda_sam_ros.demo.frame_sources import SourceError, open_source, rendered_frames
 from spda_sam_ros.lost_messages import PROFILE_VARIABLES, shipped_profile

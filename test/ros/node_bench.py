@@ -63,10 +63,14 @@ def faults_in(folder):
 
 
 class NodeProcess:
-    """`segment` in a process of its own, its output in a file; a variable that is None is not set in it."""
+    """`segment` in a process of its own, with PyTorch, which needs no measuring; its output in a file.
+
+    A variable that is None is not set in it.
+    """
 
     def __init__(self, log, domain, parameters, *ros_arguments, module="spda_sam_ros.node", variables=None):
         self.log = log
+        parameters = {"backend": "torch"} | parameters
         given = [text for name, value in parameters.items() for text in ("-p", f"{name}:={value}")]
         command = [sys.executable, "-m", module, "--ros-args", *given, *ros_arguments]
         with log.open("wb") as output:

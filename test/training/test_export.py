@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -12,12 +11,15 @@ import pytest
 import torch
 
 from spda_sam_core.config import load_model_config
+from spda_sam_core.graph import export
+from spda_sam_core.graph.export import ExportError, describe, to_onnx
+from spda_sam_core.graph.inputs import named_inputs, random_inputs
+from spda_sam_core.graph.onnx_file import GraphFile
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.weights.checkpoint import save_checkpoint
 from spda_sam_core.weights.files import file_sha256
-from training import export
-from training.export import ExportError, describe, export_onnx, main, to_onnx
-from training.measuring.agreement import Disagreement, compare, named_inputs, random_inputs
+from training.export import export_onnx, main
+from training.measuring.agreement import Disagreement, compare
 
 SIDE, CLASSES = 64, ("anode", "object")
 SMALL = {"input_size": SIDE, "num_proposals": 6, "num_instances": 6}
@@ -147,7 +149,7 @@ def test_a_value_that_is_no_number_is_told_apart(network, model) -> None:
 
 def test_a_graph_that_is_not_the_network_leaves_the_file_as_it_was(network, tmp_path, monkeypatch) -> None:
     wrong = to_onnx(small_network(seed=1))
-    monkeypatch.setattr(export, "to_onnx", lambda *_: wrong)
+    monkeypatch.setattr("training.export.to_onnx", lambda *_: wrong)
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the one before")
     with pytest.raises(Disagreement):
@@ -169,9 +171,8 @@ def test_the_command_writes_a_proven_file_that_says_what_it_is(network, tmp_path
     printed = capsys.readouterr().out
     assert "largest differences on 2 pictures: mask_logits " in printed
     assert re.search(r"IoU of [1-9]\d* masks: mean 1\.00000", printed)
-    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    assert entries.pop("checkpoint_sha256") == file_sha256(checkpoint)
-    assert json.loads(entries.pop("class_names")) == list(network.config.class_names)
-    assert json.loads(entries.pop("calibration")) == {"slopes": [2.0, 1.5], "offsets": [0.1, 0.0]}
-    assert entries == {"preset": "tiny"}
+    info = GraphFile.read(path).info
+    assert (info.preset, info.class_names, info.input_size) == ("tiny", network.config.class_names, SIDE)
+    assert info.checkpoint_sha256 == file_sha256(checkpoint)
+    assert info.calibration.slopes == (2.0, 1.5)
     assert onnxruntime.InferenceSession(Path(path), providers=["CPUExecutionProvider"]).get_inputs()[0].name == "image"

@@ -10,7 +10,8 @@ import importlib
 from pathlib import Path
 
 from spda_sam_core.network.encoders.efficientnet_lite import EfficientNetLiteEncoder, folded, timm_base
-from spda_sam_core.weights.files import CheckpointError, read_state_dict
+from spda_sam_core.weights.files import CheckpointError
+from spda_sam_core.weights.tensor_files import read_state_dict
 
 
 def load_imagenet(encoder: EfficientNetLiteEncoder, name: str) -> None:

@@ -15,8 +15,9 @@ from safetensors import safe_open
 from spda_sam_core.config import load_model_config
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
-from spda_sam_core.weights.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, update_metadata
+from spda_sam_core.weights.checkpoint import load_checkpoint, save_checkpoint, update_metadata
 from spda_sam_core.weights.files import CheckpointError, file_sha256, read_header
+from spda_sam_core.weights.find import find_checkpoint
 
 METADATA = {"commit": "12345678", "metrics": {"mask_ap": 41.5}, "data": "seed 1", "steps": 3}
 

@@ -1,0 +1,1 @@
+"""The whole network as one ONNX file: made, described, read and checked."""
