@@ -89,7 +89,9 @@ class SpdaSamNode(GuardedLifecycleNode):
         """Load and warm up the model; without one the node stays unconfigured."""
         settings = self._settings
         keep_freed_memory()  # here, before the first thread of ours begins
-        self._model = model = run_interruptibly(lambda: _load(settings), stopping=self._stopping)
+        self._model = model = run_interruptibly(
+            lambda: _load(settings), stopping=self._stopping, each_second=self._publish_diagnostics
+        )
         self._outputs = Outputs(self, self._on_qos_mismatch)
         self._facts = {
             "checkpoint": settings.checkpoint,
@@ -112,6 +114,7 @@ class SpdaSamNode(GuardedLifecycleNode):
         assert self._outputs is not None
         self._outputs.publish_label_info(self._model.class_names, self._settings.score_threshold)
         self._qos_problems.clear()
+        self._late = False
         self._statistics.begin_session()
         self._session = Session(
             self,
@@ -142,11 +145,9 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._facts = {}
         with ExitStack() as freeing:  # all of it, whatever fails
             if model is not None:
-                close = model.runtime.close
                 # where its last frame is not done with, the model is given back once it is
-                freeing.callback(
-                    close if session is None else session.when_done, *(() if session is None else (close,))
-                )
+                when_done = _at_once if session is None else session.when_done
+                freeing.callback(when_done, model.runtime.close)
             if outputs is not None:
                 freeing.callback(outputs.destroy)
 
@@ -210,8 +211,17 @@ class SpdaSamNode(GuardedLifecycleNode):
             activity=None if self._session is None else self._session.activity(unanswered_s),
             given_up_s=max((time.monotonic() - at_s for _, at_s in self._given_up), default=0.0),
             qos_problems=self._qos_problems,
-            facts=self._facts | ({} if self._model is None else dict(self._model.runtime.facts())),
+            facts=self._facts | self._runtime_facts(),
         )
+
+    def _runtime_facts(self) -> dict[str, str]:
+        if self._model is None:
+            return {}
+        try:
+            return dict(self._model.runtime.facts())
+        except Exception as error:  # as of a device that is gone: all else is to be told nevertheless
+            self.report_fault(error)
+            return {}
 
     def _log_watchdog(self, lag: Lag) -> None:
         late = lag.beyond(WARN_AFTER_S)
@@ -221,6 +231,10 @@ class SpdaSamNode(GuardedLifecycleNode):
                 self.get_logger().error(str(lag))
             else:
                 self.get_logger().info("results come again")
+
+
+def _at_once(action: Callable[[], None]) -> None:
+    action()
 
 
 def _load(settings: Settings) -> SpdaSam:

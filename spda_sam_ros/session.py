@@ -116,10 +116,13 @@ class Session:
         self._inputs.destroy()
         if self._worker.stop(_FINISH_S):
             return True
-        with self._deciding:
-            self._given_up = True
+        # where it is being published this very moment it is counted as published
+        decided = not self._deciding.acquire(timeout=_FINISH_S)
+        self._given_up = True
+        if not decided:
             if self._undecided:
                 self._statistics.count_drop("inactive")
+            self._deciding.release()
         self._node.get_logger().warning(f"a frame is not done {_FINISH_S:g} s after the end of its session: given up")
         return False
 

@@ -4,6 +4,7 @@ load    loading takes as many seconds as the file says
 frame   each frame takes as many seconds more as the file says, or until the file is gone
 raise   each frame raises RuntimeError with the text of the file
 close   giving back the model raises RuntimeError with the text of the file
+facts   asking the model for its device and memory raises RuntimeError with the text of the file
 """
 
 import os
@@ -28,19 +29,22 @@ def take_time(name):
         time.sleep(0.02)
 
 
+def or_raise(name, function):
+    def call():
+        if (text := fault(name)) is not None:
+            raise RuntimeError(text)
+        return function()
+
+    return call
+
+
 class FaultySpdaSam(SpdaSam):
     @classmethod
     def from_pretrained(cls, *arguments, **options):
         take_time("load")
         model = super().from_pretrained(*arguments, **options)
-        close = model.runtime.close
-
-        def close_or_raise():
-            if (text := fault("close")) is not None:
-                raise RuntimeError(text)
-            close()
-
-        model.runtime.close = close_or_raise
+        for name in ("close", "facts"):
+            setattr(model.runtime, name, or_raise(name, getattr(model.runtime, name)))
         return model
 
     def predict_batch(self, *arguments, **options):

@@ -91,6 +91,16 @@ def test_images_none_of_which_can_be_used_are_an_error_in_time(robot):
     assert (WARN in levels, levels[-1]) == (True, ERROR)
 
 
+def test_a_device_that_does_not_answer_is_an_error_and_diagnostics_go_on(robot, faults):
+    robot.segment(image_only)
+    (faults / "facts").write_text("the device has fallen off the bus")
+    status = statuses_while(robot, image_only, 3)[-1]
+    (faults / "facts").unlink()
+    assert status.level == ERROR
+    assert "RuntimeError: the device has fallen off the bus" in status.message
+    robot.publish_until(image_only, lambda sent: robot.diagnostics()[0].level == OK, "OK once it answers again")
+
+
 def test_depth_that_stopped_stays_a_warning_and_its_numbers_are_told_no_more(robot):
     def measured(sent):
         return int(robot.diagnostics()[1].get("depth_source.sensor", 0)) > 0

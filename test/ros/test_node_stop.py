@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from node_bench import depth_image, environment, free_domain, picture, stamp_ns_of
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -60,8 +61,8 @@ def test_from_the_first_line_on(module, number):
 def test_while_a_model_loads(start, tiny_checkpoint, tmp_path, number):
     (tmp_path / "load").write_text(LONG_S)
     with start({"checkpoint": tiny_checkpoint}, faults=tmp_path) as (node, robot):
-        robot.wait_until(lambda: robot.node.get_publishers_info_by_topic("/diagnostics"), "the node")
-        robot.spin(1)
+        status, _ = robot.diagnostics(lambda s: s.message == "configuring", deadline_s=60)
+        assert status.level == DiagnosticStatus.OK
         stopped(node, number)
 
 
