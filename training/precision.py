@@ -1,0 +1,104 @@
+"""The exported graph in float16 and in int8, by ONNX Runtime's own converters; TensorRT and OpenVINO read both.
+
+What TensorRT accepts decides: networks are strongly typed there, so that precision lives in the file. Sums over many
+values, and what overflows or loses small differences in float16, stay in float32; int8 is symmetric, weights by output
+channel, and biases are not quantised.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+from spda_sam_core.graph.onnx_file import Precision
+
+IN_FLOAT32 = ("Div", "Exp", "LayerNormalization", "Pow", "ReduceMean", "ReduceSum", "Reciprocal", "Softmax", "Sqrt")
+"""Operators that stay in float32 in a file of float16: norms, softmax, and what they are made of."""
+QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+Feed = Mapping[str, NDArray[Any]]
+
+
+def in_precision(model: bytes, precision: Precision, calibrate_on: Sequence[Feed] = ()) -> bytes:
+    """Convert a float32 graph of `to_onnx`; inputs and outputs keep their types.
+
+    Args:
+        model: the ONNX file.
+        precision: of most of its sums.
+        calibrate_on: what the network reads of some pictures, for int8: activations get the range that they have there.
+
+    Raises:
+        ValueError: int8 without pictures.
+    """
+    if precision == "float32":
+        return model
+    if precision == "float16":
+        blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
+        converted = convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True, op_block_list=blocked)
+        _sort(converted.graph)
+    else:
+        if not calibrate_on:
+            raise ValueError("int8 needs pictures to calibrate on: give at least one")
+        converted = _quantised(model, calibrate_on)
+    entries = {entry.key: entry.value for entry in onnx.load_from_string(model).metadata_props}
+    onnx.helper.set_model_props(converted, entries | {"precision": precision})
+    onnx.checker.check_model(converted, full_check=True)
+    return converted.SerializeToString()
+
+
+class _Reader(CalibrationDataReader):
+    """Hands out the pictures one by one, as the quantiser asks for them."""
+
+    def __init__(self, feeds: Sequence[Feed], read: Sequence[str]) -> None:
+        self._feeds: Iterator[dict[str, NDArray[Any]]] = iter([{n: feed[n] for n in read} for feed in feeds])
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        return next(self._feeds, None)
+
+
+def _quantised(model: bytes, feeds: Sequence[Feed]) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        before.write_bytes(model)
+        graph = onnx.load_from_string(model).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        # products of two activations, as in attention, stay in float32: they are few, and lose most
+        attention = [n.name for n in graph.node if n.op_type == "MatMul" and not weights.intersection(n.input)]
+        quantize_static(
+            before,
+            after,
+            _Reader(feeds, [entry.name for entry in graph.input]),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=attention,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+        )
+        return onnx.load(after)
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Bring nodes into the order of their inputs: the converter appends its casts at the end, which onnx refuses."""
+    known = {value.name for value in (*graph.input, *graph.initializer)} | {""}
+    waiting, ordered = list(graph.node), []
+    while waiting:
+        ready = [node for node in waiting if known.issuperset(node.input)]
+        assert ready, "a graph without cycles has a node that can be next"
+        for node in ready:
+            known.update(node.output)
+        ordered += ready
+        done = {id(node) for node in ready}
+        waiting = [node for node in waiting if id(node) not in done]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(copies)
