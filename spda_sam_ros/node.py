@@ -167,6 +167,9 @@ class SpdaSamNode(GuardedLifecycleNode):
                 settings.check_classes(self._model.class_names)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # a fault of ours: who asked gets an answer nevertheless
+            self.report_fault(error)
+            return SetParametersResult(successful=False, reason=describe(error))
         changed_threshold = settings.score_threshold != self._settings.score_threshold
         self._settings = settings  # the worker takes it up with its next frame
         if changed_threshold and self._model is not None and self._outputs is not None:

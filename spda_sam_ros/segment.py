@@ -14,6 +14,8 @@ from typing import Any
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TURN_S = 0.1
 """So long may it take until a signal is looked for."""
+_PATIENCE_S = 5.0
+"""So long after a signal the process ends whatever holds it: a call into a driver that never returns, for instance."""
 
 
 class Stop:
@@ -27,11 +29,32 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
         self.at_once = True
+        self._ended = threading.Event()
+        # written to by Python as a signal comes, also while the main thread is in a library and no handler runs
+        self._reading, self._writing = os.pipe()
+        self._last_resort = threading.Thread(target=self._end_whatever_holds_it, name="last resort", daemon=True)
 
     def listen(self) -> None:
         """Listen to signals; in the main thread."""
+        os.set_blocking(self._writing, False)
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._heard)
+        self._last_resort.start()
+
+    def end(self) -> None:
+        """Listen no more: the process ends, and what comes now would kill the interpreter under way."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+        self._ended.set()
+        os.close(self._writing)
+        self._last_resort.join()
+
+    def _end_whatever_holds_it(self) -> None:
+        if os.read(self._reading, 1) and not self._ended.wait(_PATIENCE_S):
+            os.write(2, f"segment: could not end in order within {_PATIENCE_S:g} s, and ends as it is\n".encode())
+            os._exit(0)
 
     def _heard(self, number: int, frame: Any) -> None:
         self.requested = True
@@ -64,8 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = node.run(stop, turn_s=_TURN_S)
     finally:
         rclpy.try_shutdown()
-        for number in _SIGNALS:  # what comes now would kill the interpreter while it ends
-            signal.signal(number, signal.SIG_IGN)
+        stop.end()
     if any(thread.daemon for thread in threading.enumerate()):
         # a thread in the middle of a frame or of loading would crash an interpreter that ends under it
         sys.stdout.flush()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from node_bench import depth_image, environment, free_domain, picture, stamp_ns_of
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -101,6 +103,22 @@ def test_while_a_frame_hangs(start, tiny_checkpoint, tmp_path, number):
         (tmp_path / "frame").write_text(LONG_S)
         robot.publish_until(image_only, lambda sent: len(sent) > 5, "frames")
         stopped(node, number)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_while_a_driver_does_not_return(start, tiny_checkpoint, tmp_path, when):
+    """The signal comes while the node is stuck in a call of it, or brings it there."""
+    (tmp_path / "stuck").touch()
+    with start({"checkpoint": tiny_checkpoint}, faults=tmp_path) as (node, robot):
+        robot.wait_for_state("active")
+        if when == "before":
+            assert robot.transition("deactivate")
+            client = robot.node.create_client(ChangeState, "/spda_sam/change_state")
+            robot.wait_until(client.service_is_ready, "change_state")
+            client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CLEANUP)))
+            robot.spin(1)
+        stopped(node, signal.SIGTERM)
+        assert "could not end in order within 5 s" in node.log.read_text()
 
 
 def test_while_an_image_waits_for_its_depth(start, tiny_checkpoint):
