@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 NAME = "spda_sam_ros"
 SHARE = Path("share") / NAME
 # The graph is traced by torch.onnx.export(dynamo=False), which 2.5 brought, and proven in ONNX Runtime.
+# TensorRT for RTX builds engines without a GPU, so that building is tested for real; 95 MB
+RTX = "tensorrt-rtx-cu13>=1.7,<2; platform_machine == 'x86_64'"
 EXPORT = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "torch>=2.5,<3"]
 
 
@@ -60,7 +62,7 @@ setup(
             "pycocotools>=2.0.7,<3",
             "tensorboard>=2.12,<3",
         ],
-        "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "pytest-timeout>=2.2,<3", "ruff>=0.9,<1", *EXPORT],
+        "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "pytest-timeout>=2.2,<3", "ruff>=0.9,<1", *EXPORT, RTX],
     },
     entry_points={
         "console_scripts": [
@@ -73,6 +75,7 @@ setup(
         "spda_sam.commands": [
             "predict = spda_sam_core.cli.predict:main",
             "doctor = spda_sam_core.cli.doctor:main",
+            "engine = spda_sam_core.cli.engine:main",
             "weights = spda_sam_core.weights.download:main",
             "train = training.train:main",
             "evaluate = training.evaluate:main",

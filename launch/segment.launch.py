@@ -18,7 +18,7 @@ TOPICS = {
 }
 PARAMETERS = {
     "checkpoint": "preset, .safetensors or .onnx file (default: that of the parameter file)",
-    "backend": "auto, torch, onnxruntime or openvino (default: that of the parameter file)",
+    "backend": "auto, tensorrt, onnxruntime, openvino or torch (default: that of the parameter file)",
     "device": "auto, cpu, cuda or cuda:N (default: that of the parameter file)",
 }
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # up to Jazzy; from Kilted on

@@ -47,7 +47,18 @@ def test_every_command_is_listed_with_what_it_says_of_itself_and_nothing_heavy_i
     )
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert listed.returncode == 0, listed.stderr
-    for name in ("predict", "doctor", "weights", "train", "evaluate", "check", "calibrate", "export", "render"):
+    for name in (
+        "predict",
+        "doctor",
+        "engine",
+        "weights",
+        "train",
+        "evaluate",
+        "check",
+        "calibrate",
+        "export",
+        "render",
+    ):
         line = next(line for line in listed.stdout.splitlines() if line.split()[:1] == [name])
         assert len(line.split()) > 3, line
 

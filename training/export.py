@@ -23,6 +23,7 @@ from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.preprocess import Letterbox, prepare
 from spda_sam_core.runtimes.backends import BACKENDS, load_backend
 from spda_sam_core.runtimes.runtime import BackendError
+from spda_sam_core.runtimes.tensorrt.cuda import has_gpu
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import CheckpointInfo, load_checkpoint
 from spda_sam_core.weights.files import write_whole
@@ -155,7 +156,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=50, help="the first so many of it (default: 50)")
     parser.add_argument("--depth", choices=get_args(DepthMode), default="true", help="what is seen (default: true)")
     of_graphs = [name for name in BACKENDS if name != "torch"]
-    installed = [name for name in of_graphs if BACKENDS[name].installed]
+    installed = [
+        name for name in of_graphs if BACKENDS[name].installed and ("cpu" in BACKENDS[name].devices or has_gpu())
+    ]
     parser.add_argument(
         "--backends", nargs="+", choices=of_graphs, default=installed, help="to compare (default: all that are here)"
     )

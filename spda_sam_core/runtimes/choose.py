@@ -21,6 +21,7 @@ from spda_sam_core.graph.cache import is_graph
 from spda_sam_core.graph.check_picture import check_inputs
 from spda_sam_core.runtimes.backends import BACKENDS, load_backend
 from spda_sam_core.runtimes.runtime import BackendError, Runtime
+from spda_sam_core.runtimes.tensorrt.cuda import has_gpu
 from spda_sam_core.weights.files import cache_folder, file_sha256, write_whole
 from spda_sam_core.weights.find import find_checkpoint
 
@@ -77,7 +78,8 @@ def load_chosen(
 def candidates(path: Path, device: str) -> list[str]:
     """The installed backends that may run a file on a device, PyTorch last."""
     kind = device.partition(":")[0]
-    able = {name: backend for name, backend in BACKENDS.items() if kind == "auto" or kind in backend.devices}
+    kinds = ({"cpu", "cuda"} if has_gpu() else {"cpu"}) if kind == "auto" else {kind}
+    able = {name: backend for name, backend in BACKENDS.items() if kinds.intersection(backend.devices)}
     return [name for name, backend in able.items() if backend.installed and not (name == "torch" and is_graph(path))]
 
 

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from spda_sam_core.runtimes.runtime import RawOutput
 
 Arrays = Mapping[str, NDArray[Any]]
+INPUTS = ("image", "inverse_depth", "depth_valid", "estimate")
 OUTPUTS = RawOutput._fields
 """Of a graph; "seen_" stands before one that is an input's name too."""
 
 
-def each_image(
-    image: NDArray[np.uint8],
-    inverse_depth: NDArray[np.float32],
-    depth_valid: NDArray[np.float32],
-    estimate: NDArray[np.float32],
-    read: Sequence[str],
-) -> list[Arrays]:
-    """Of each image of a batch what a graph reads, (1, ...) each: an exported graph takes one image."""
-    arrays: Arrays = {"image": image, "inverse_depth": inverse_depth, "depth_valid": depth_valid, "estimate": estimate}
-    return [{name: arrays[name][i : i + 1] for name in read} for i in range(len(image))]
+def each_image(arrays: Sequence[NDArray[Any]], read: Sequence[str]) -> list[Arrays]:
+    """Of each image of a batch what a graph reads, (1, ...) each: an exported graph takes one image.
+
+    Args:
+        arrays: image, inverse depth, its validity and the wish for an estimate, as `Runtime.run` takes them.
+        read: names of the graph's inputs, among `INPUTS`.
+    """
+    named = dict(zip(INPUTS, arrays, strict=True))
+    return [{name: named[name][i : i + 1] for name in read} for i in range(len(arrays[0]))]
 
 
 def output_names(known: Sequence[str]) -> list[str]:

@@ -62,7 +62,7 @@ class OnnxRuntime:
         estimate: NDArray[np.float32],
     ) -> RawOutput:
         """See `Runtime.run`."""
-        feeds = each_image(image, inverse_depth, depth_valid, estimate, self._read)
+        feeds = each_image((image, inverse_depth, depth_valid, estimate), self._read)
         return stacked([self._session.run(self._outputs, dict(feed)) for feed in feeds])
 
     def facts(self) -> dict[str, str]:

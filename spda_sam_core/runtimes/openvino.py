@@ -59,7 +59,7 @@ class OpenVino:
     ) -> RawOutput:
         """See `Runtime.run`."""
         found = []
-        for feed in each_image(image, inverse_depth, depth_valid, estimate, self._read):
+        for feed in each_image((image, inverse_depth, depth_valid, estimate), self._read):
             self._request.infer(dict(feed), share_inputs=True)
             # copied: the request writes its next results into the same memory
             found.append([np.array(self._request.get_tensor(name).data) for name in self._outputs])
