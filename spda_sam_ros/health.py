@@ -14,6 +14,7 @@ from spda_sam_ros.watchdog import ERROR_AFTER_S, WARN_AFTER_S, Lag
 
 Finding = tuple[bytes, str]
 """A level of `DiagnosticStatus` and a sentence."""
+_LONG_LOADING_S = 60.0
 _MUCH_LOST = 0.1
 _MANY_LOST = 3
 _OK, _WARN, _ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -47,6 +48,7 @@ class NodeState:
         failed_transition: what went wrong in the last lifecycle transition, or "".
         enabled: whether `~/enable` allows segmentation.
         activity: what it sees, None where it is not active.
+        loading_s: for how long it has been loading its model, 0 where it is not.
         given_up_s: for how long the frame of an earlier session, given up at its end, has been going on, else 0.
         qos_problems: topic to what does not match, for endpoints that cannot connect.
         facts: further keys, such as device and checkpoint.
@@ -56,6 +58,7 @@ class NodeState:
     failed_transition: str
     enabled: bool
     activity: Activity | None
+    loading_s: float
     given_up_s: float
     qos_problems: Mapping[str, str]
     facts: Mapping[str, str]
@@ -74,6 +77,12 @@ def judge(snapshot: Snapshot, state: NodeState) -> Finding:
 def _findings(snapshot: Snapshot, state: NodeState) -> Iterator[Finding]:
     if state.failed_transition:
         yield _ERROR, f"{state.lifecycle}: {state.failed_transition}"
+    if state.loading_s > _LONG_LOADING_S:
+        yield (
+            _WARN,
+            f"loading for {state.loading_s:.0f} s: are the disk of the checkpoint and the device there? "
+            "An engine that is built for this device takes minutes, once",
+        )
     if state.given_up_s:
         yield _WARN, f"a frame given up {state.given_up_s:.0f} s ago goes on: is the device stuck?"
     if state.activity is None:

@@ -100,8 +100,8 @@ class Inputs:
 
     def destroy(self) -> None:
         """Unsubscribe, and end the wait for depth."""
-        self._made.close()
         self.pairing.close()
+        self._made.close()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._statistics.count_in()

@@ -62,6 +62,7 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._last_session: Session | None = None
         self._given_up: list[tuple[Session, float]] = []  # and when, as long as their last frame goes on
         self._late = False
+        self._loading_since_s: float | None = None
         self._qos_problems: dict[str, str] = {}
         self._facts: dict[str, str] = {}
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -89,9 +90,13 @@ class SpdaSamNode(GuardedLifecycleNode):
         """Load and warm up the model; without one the node stays unconfigured."""
         settings = self._settings
         keep_freed_memory()  # here, before the first thread of ours begins
-        self._model = model = run_interruptibly(
-            lambda: _load(settings), stopping=self._stopping, each_second=self._publish_diagnostics
-        )
+        self._loading_since_s = time.monotonic()
+        try:
+            self._model = model = run_interruptibly(
+                lambda: _load(settings), stopping=self._stopping, each_second=self._publish_diagnostics
+            )
+        finally:
+            self._loading_since_s = None
         self._outputs = Outputs(self, self._on_qos_mismatch)
         self._facts = {
             "checkpoint": settings.checkpoint,
@@ -212,6 +217,7 @@ class SpdaSamNode(GuardedLifecycleNode):
             failed_transition=self.failed_transition,
             enabled=self._enabled,
             activity=None if self._session is None else self._session.activity(unanswered_s),
+            loading_s=0.0 if self._loading_since_s is None else time.monotonic() - self._loading_since_s,
             given_up_s=max((time.monotonic() - at_s for _, at_s in self._given_up), default=0.0),
             qos_problems=self._qos_problems,
             facts=self._facts | self._runtime_facts(),

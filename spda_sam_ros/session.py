@@ -113,7 +113,13 @@ class Session:
         Returns:
             Whether it is finished; where it is not done soon it is given up, and nothing of it is heard any more.
         """
-        self._inputs.destroy()
+        try:
+            self._inputs.destroy()
+        finally:
+            finished = self._finish()
+        return finished
+
+    def _finish(self) -> bool:
         if self._worker.stop(_FINISH_S):
             return True
         # where it is being published this very moment it is counted as published

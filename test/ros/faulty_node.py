@@ -5,6 +5,7 @@ frame   each frame takes as many seconds more as the file says, or until the fil
 raise   each frame raises RuntimeError with the text of the file
 close   giving back the model raises RuntimeError with the text of the file
 stuck   giving back the model never returns from a call into a library
+inputs  unsubscribing raises RuntimeError with the text of the file, once all is unsubscribed
 facts   asking the model for its device and memory raises RuntimeError with the text of the file
 """
 
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 from spda_sam_core.spda_sam import SpdaSam
-from spda_sam_ros import node
+from spda_sam_ros import node, session
 
 
 def fault(name):
@@ -60,7 +61,15 @@ class FaultySpdaSam(SpdaSam):
         return super().predict_batch(*arguments, **options)
 
 
+class FaultyInputs(session.Inputs):
+    def destroy(self):
+        super().destroy()
+        if (text := fault("inputs")) is not None:
+            raise RuntimeError(text)
+
+
 node.SpdaSam = FaultySpdaSam
+session.Inputs = FaultyInputs
 
 if __name__ == "__main__":
     sys.exit(node.main())

@@ -42,6 +42,7 @@ def state(**changes):
         "failed_transition": "",
         "enabled": True,
         "activity": activity() if changes.get("lifecycle", "active") == "active" else None,
+        "loading_s": 0.0,
         "given_up_s": 0.0,
         "qos_problems": {},
         "facts": {"device": "cpu"},
@@ -144,6 +145,11 @@ def test_a_node_at_rest_is_ok_whatever_went_wrong_before(statistics, lifecycle):
 
 def test_a_node_switched_off_is_ok(statistics):
     assert status(statistics, enabled=False).level == OK
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(59, OK), (61, WARN)])
+def test_loading_that_does_not_end_is_a_warning(statistics, seconds, level):
+    assert status(statistics, lifecycle="configuring", loading_s=float(seconds)).level == level
 
 
 def test_measurements_of_long_ago_are_no_longer_told(statistics, clock):

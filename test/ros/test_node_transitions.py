@@ -1,5 +1,7 @@
 """Transitions that fail, or that the state does not have: said, answered, and nothing is left behind."""
 
+from pathlib import Path
+
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_bench import picture
@@ -72,6 +74,24 @@ def test_a_model_that_cannot_be_given_back_is_an_error_and_nothing_else_is_left(
         (tmp_path / "close").unlink()
         assert robot.transition("configure")
         assert robot.diagnostics()[0].level == OK
+        assert robot.transition("activate")
+        robot.segment(image_only)
+        assert node.stop() == 0
+
+
+def test_a_session_that_cannot_be_closed_is_an_error_and_nothing_of_it_is_left(start, tiny_checkpoint, tmp_path):
+    with start({"checkpoint": tiny_checkpoint}, faults=tmp_path) as (node, robot):
+        robot.wait_for_state("active")
+        robot.segment(image_only)
+        threads = len(list(Path(f"/proc/{node.process.pid}/task").iterdir()))
+        (tmp_path / "inputs").write_text("no such reader")
+        assert not robot.transition("deactivate")
+        status, _ = robot.diagnostics(lambda s: s.level == ERROR)
+        assert "unconfigured: deactivate failed: RuntimeError: no such reader" in status.message
+        assert_nothing_is_left(robot, tiny_checkpoint)
+        assert len(list(Path(f"/proc/{node.process.pid}/task").iterdir())) < threads
+        (tmp_path / "inputs").unlink()
+        assert robot.transition("configure")
         assert robot.transition("activate")
         robot.segment(image_only)
         assert node.stop() == 0
