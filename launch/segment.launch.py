@@ -39,8 +39,11 @@ def profile_variables(context: LaunchContext) -> dict[str, str | PathJoinSubstit
     profile = LaunchConfiguration("dds_profile").perform(context)
     if profile == "none" or any(os.environ.get(variable) for variable in TRANSPORT_VARIABLES):
         return {}
-    path = config_file("fastdds_large_images.xml") if profile == "shipped" else profile
-    return dict.fromkeys(PROFILE_VARIABLES, path)
+    if profile == "shipped":
+        return dict.fromkeys(PROFILE_VARIABLES, config_file("fastdds_large_images.xml"))
+    if not os.path.isfile(profile):
+        raise ValueError(f"dds_profile is '{profile}', no such file: give shipped, none, or the path of an XML file")
+    return dict.fromkeys(PROFILE_VARIABLES, os.path.abspath(profile))
 
 
 def make_node(context: LaunchContext) -> list[Node]:

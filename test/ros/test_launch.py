@@ -93,11 +93,13 @@ def test_fast_dds_gets_the_shipped_profile_under_both_of_its_names(description):
 
 
 @pytest.mark.usefixtures("bare_environment")
-def test_another_profile_or_none_can_be_asked_for(description):
+def test_another_profile_or_none_can_be_asked_for(description, tmp_path):
     assert node_for(description, dds_profile="none").additional_env == {}
-    assert node_for(description, dds_profile="/etc/dds.xml").additional_env == dict.fromkeys(
-        PROFILE_VARIABLES, "/etc/dds.xml"
-    )
+    mine = tmp_path / "dds.xml"
+    with pytest.raises(ValueError, match=r"dds\.xml', no such file: give shipped, none, or the path"):
+        node_for(description, dds_profile=str(mine))
+    mine.touch()
+    assert node_for(description, dds_profile=str(mine)).additional_env == dict.fromkeys(PROFILE_VARIABLES, str(mine))
 
 
 @pytest.mark.parametrize("variable", [*sorted(PROFILE_VARIABLES), "FASTDDS_BUILTIN_TRANSPORTS"])
