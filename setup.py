@@ -74,6 +74,7 @@ setup(
         ],
         "spda_sam.commands": [
             "predict = spda_sam_core.cli.predict:main",
+            "survey = spda_sam_core.cli.survey:main",
             "doctor = spda_sam_core.cli.doctor:main",
             "engine = spda_sam_core.cli.engine:main",
             "weights = spda_sam_core.weights.download:main",

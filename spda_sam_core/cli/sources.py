@@ -91,6 +91,9 @@ class Video:
         source: the file.
         every: so many frames are passed on to the next one that is looked at.
 
+    Attributes:
+        frames_per_second: as the file says, 25 where it says nonsense.
+
     Raises:
         FileNotFoundError: nothing that OpenCV can decode.
     """
@@ -99,6 +102,7 @@ class Video:
         self.source, self.every = source, every
         capture = cv2.VideoCapture(str(source))
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        rate = float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
         readable = capture.isOpened() and capture.grab()
         capture.release()
         if not readable:
@@ -107,6 +111,7 @@ class Video:
             )
         # what the header says of the number of frames is a guess, and may be nonsense
         self.count = max(frames, 0)
+        self.frames_per_second = rate if 0.1 <= rate <= 1000 else 25.0
 
     def __len__(self) -> int:
         return -(-self.count // self.every)

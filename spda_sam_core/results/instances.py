@@ -208,6 +208,31 @@ def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": [height, width], "counts": characters.decode("ascii")}
 
 
+def decode_rle(rle: dict[str, Any]) -> NDArray[np.bool_]:
+    """The (H, W) bool mask of a compressed run-length encoding, see `encode_rle`.
+
+    Raises:
+        ValueError: runs that do not fill the mask.
+    """
+    height, width = rle["size"]
+    runs: list[int] = []
+    value = shift = 0
+    for character in rle["counts"].encode("ascii"):
+        group = character - 48
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if group & 0x20:
+            continue
+        if group & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    if sum(runs) != height * width or min(runs, default=0) < 0:
+        raise ValueError(f"runs of {sum(runs)} pixels, but the mask has {height} x {width}")
+    filled = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(filled.reshape(width, height).T)
+
+
 def boxes_of_masks(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Tight half-open boxes (N, 4) float32 of (N, H, W) masks; an empty mask has the box 0, 0, 0, 0."""
     boxes = np.zeros((len(masks), 4), np.float32)

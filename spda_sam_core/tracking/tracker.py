@@ -61,11 +61,13 @@ class Tracked(NamedTuple):
         instances: the given ones without those that neither begin nor go on a track, in the same order.
         ids: (N,) int64, from 1; of each instance, the same as long as it is followed, and of no other thing ever.
         motion: how the camera moved, see `CameraMotion`.
+        homography: (3, 3) float64, from pixels of the last frame to those of this one; see `Motion`.
     """
 
     instances: Instances
     ids: NDArray[np.int64]
     motion: MotionKind
+    homography: NDArray[np.float64]
 
 
 @dataclass
@@ -136,7 +138,7 @@ class Tracker:
             owner.class_id, owner.mask = int(instances.class_ids[i]), masks[i]
             owner.stamp_ns, owner.since = stamp_ns, np.eye(3)
             ids[position] = owner.number
-        return Tracked(instances.pick(kept), ids, motion.kind)
+        return Tracked(instances.pick(kept), ids, motion.kind, motion.homography)
 
     def _begin(self) -> _Track:
         self._numbers += 1

@@ -1,0 +1,109 @@
+"""Reading ahead and writing behind, in threads of their own, and the still of a finding."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from spda_sam_core.results.draw import draw_instances
+from spda_sam_core.results.instances import Instances
+
+T = TypeVar("T")
+_MOST_WAITING = 8
+_STILL_PX = 360
+
+
+def ahead(items: Iterable[T], count: int) -> Iterator[T]:
+    """The same items, up to `count` of them made in another thread before they are asked for."""
+    waiting: queue.Queue[Any] = queue.Queue(count)
+    stop = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+            put((None, None))
+        except BaseException as error:  # belongs to whoever waits for the item
+            put((None, error))
+
+    threading.Thread(target=make, name="reading", daemon=True).start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stop.set()
+
+
+def still_of(rgb: NDArray[np.uint8], thing: Instances) -> NDArray[np.uint8]:
+    """The surroundings of one instance with its mask, (h, w, 3) uint8 of at most `_STILL_PX`."""
+    x0, y0, x1, y1 = thing.boxes_xyxy[0].tolist()
+    side = max(x1 - x0, y1 - y0, min(rgb.shape[:2]) / 4) * 1.6
+    spans = []
+    for low, high, length in ((y0, y1, rgb.shape[0]), (x0, x1, rgb.shape[1])):
+        size = min(length, round(side))
+        start = int(min(max(0, (low + high - size) / 2), length - size))
+        spans.append(slice(start, start + size))
+    rows, columns = spans
+    part = np.ascontiguousarray(rgb[rows, columns])
+    scale = min(1.0, _STILL_PX / max(part.shape[:2]))
+    size_wh = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
+    small = cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(thing.masks[0, rows, columns].astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST)
+    corner = np.array([columns.start, rows.start] * 2, np.float32)
+    box = np.clip((thing.boxes_xyxy - corner) * np.float32(scale), 0, np.array(size_wh * 2, np.float32))
+    box += np.array([-1, -1, 1, 1], np.float32)  # rounding of the mask
+    shown = Instances(mask[None].astype(np.bool_), box, thing.scores, thing.class_ids, thing.class_names)
+    drawn: NDArray[np.uint8] = draw_instances(small, shown)
+    return drawn
+
+
+class Writing:
+    """Writes pictures in another thread, a few at most waiting; an error comes out of the next call."""
+
+    def __enter__(self) -> Writing:
+        self._pool = ThreadPoolExecutor(1, "writing")
+        self._waiting: list[Future[None]] = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True)
+        for one in self._waiting:
+            one.result()
+
+    def picture(self, path: Path, pixels: NDArray[Any]) -> None:
+        """Write a picture soon; raises OSError, perhaps of an earlier one."""
+        self._waiting.append(self._pool.submit(write_picture, path, pixels))
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.pop(0).result()
+
+
+def write_picture(path: Path, pixels: NDArray[Any]) -> None:
+    """Write a picture by its suffix, B G R or grey; OSError says what OpenCV keeps to itself."""
+    done, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
+    if not done:
+        raise OSError(f"{path}: OpenCV cannot encode {pixels.shape} pixels as {path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.tobytes())

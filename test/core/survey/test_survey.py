@@ -1,0 +1,223 @@
+"""`spda-sam survey`: each thing once, what was not seen, and a run that was killed ends as one that was not."""
+
+from __future__ import annotations
+
+import csv
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from spda_sam_core.cli import survey
+from spda_sam_core.results.instances import Instances, decode_rle, encode_rle
+from spda_sam_core.results.metric import Pinhole
+from spda_sam_core.spda_sam import SpdaSam
+from spda_sam_core.survey.dive import survey_dive
+from spda_sam_core.survey.journal import Frame, Journal
+from spda_sam_core.survey.occasion import Occasion
+
+CLASSES = ("marine_growth", "anode", "ship_hull")
+SIZE_HW = (120, 160)
+STEP_PX = 10
+THINGS = ((60, 60, 12, 0), (200, 40, 15, 1), (330, 80, 14, 0))
+"""x, y, radius and class of discs on a wall that is longer than the view."""
+
+
+def wall() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    noise = cv2.GaussianBlur(rng.integers(0, 256, (120, 520, 3), np.uint8), (0, 0), 2).astype(np.float32)
+    return np.clip((noise - 128) * 4 + 128, 40, 215).astype(np.uint8)
+
+
+class SeesDiscs:
+    """A network that knows the wall: what is at `left` of it; counts how often it was asked."""
+
+    class_names = CLASSES
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.asked, self.fails_at = 0, fails_at
+
+    def predict(self, rgb, depth_m=None, *, score_threshold=0.3) -> Instances:
+        if self.asked == self.fails_at:
+            raise KeyboardInterrupt
+        self.asked += 1
+        left = left_of(rgb)
+        ys, xs = np.mgrid[: SIZE_HW[0], : SIZE_HW[1]]
+        masks = [(np.hypot(xs + left - x, ys - y) < r, c) for x, y, r, c in THINGS]
+        seen = [(mask, c) for mask, c in masks if mask.sum() > 100]
+        if not seen:
+            return Instances.empty(*SIZE_HW, CLASSES)
+        return Instances.of_labels(np.stack([m for m, _ in seen]), np.array([c for _, c in seen]), CLASSES)
+
+
+def left_of(rgb: np.ndarray) -> int:
+    """Where on the wall a picture was taken, by its pixels."""
+    whole = wall()
+    return int(np.argmin([np.abs(whole[:, x : x + 4].astype(int) - rgb[:, :4]).mean() for x in range(361)]))
+
+
+def pictures(lefts, problem_at=()) -> list[Frame]:
+    whole, frames = wall(), []
+    for i, left in enumerate(lefts):
+        rgb = None if i in problem_at else np.ascontiguousarray(whole[:, left : left + 160])
+        frames.append(Frame(f"{i:03d}.png", i * 500_000_000, rgb, problem="" if rgb is not None else f"{i}: damaged"))
+    return frames
+
+
+def look_at(folder: Path, frames, model=None, *, resume=False, **options):
+    journal = Journal(folder / "journal.jsonl", {"a": 1}, CLASSES, resume=resume)
+    try:
+        return survey_dive(frames, model or SeesDiscs(), journal, folder, interval_s=0.5, **options)
+    finally:
+        journal.close()
+
+
+PASS = list(range(0, 361, STEP_PX))
+
+
+def test_a_thing_in_many_frames_is_one_finding_at_its_place_on_the_strip(tmp_path) -> None:
+    dive = look_at(tmp_path, pictures(PASS))
+    assert [f.class_name for f in dive.findings] == ["marine_growth", "anode", "marine_growth"]
+    assert len(dive.strip.pieces) == 1
+    first = dive.findings[0].best.place
+    for finding, (x, y, radius, _) in zip(dive.findings, THINGS, strict=True):
+        away = np.array(finding.best.place) - first
+        expected = np.array([x - THINGS[0][0], y - THINGS[0][1]]) / SIZE_HW[1]
+        np.testing.assert_allclose(away, expected, atol=0.03)
+        assert finding.largest_px == pytest.approx(np.pi * radius**2, rel=0.05)
+        assert finding.best.whole
+
+
+def test_a_thing_that_leaves_and_returns_is_the_same_finding(tmp_path) -> None:
+    # away for five seconds, longer than its track is kept
+    dive = look_at(tmp_path, pictures([*range(60, 160, STEP_PX), *range(160, 20, -STEP_PX)]))
+    growth = [f for f in dive.findings if f.class_name == "marine_growth"]
+    assert len(growth) == 1
+    assert len(growth[0].tracks) == 2
+    assert not growth[0].possibly_same
+
+
+def test_beyond_a_loss_of_sight_it_is_only_possibly_the_same(tmp_path) -> None:
+    frames = pictures([*range(0, 30, 5), *[0] * 12, *range(25, 0, -5)])
+    black = [f._replace(rgb=np.zeros((*SIZE_HW, 3), np.uint8)) if 6 <= i < 18 else f for i, f in enumerate(frames)]
+
+    class BlindInTheDark(SeesDiscs):
+        def predict(self, rgb, depth_m=None, *, score_threshold=0.3):
+            return super().predict(rgb) if rgb.any() else Instances.empty(*SIZE_HW, CLASSES)
+
+    dive = look_at(tmp_path, black, BlindInTheDark())
+    assert [m.sight for m in dive.moments].count("dark") == 12
+    assert [(f.class_name, f.possibly_same) for f in dive.findings] == [("marine_growth", []), ("marine_growth", [1])]
+
+
+def test_with_depth_and_intrinsics_areas_and_the_way_are_metric(tmp_path) -> None:
+    depth_m = np.full(SIZE_HW, 2.0, np.float32)
+    frames = [frame._replace(depth_m=depth_m) for frame in pictures(PASS)]
+    dive = look_at(tmp_path, frames, camera=Pinhole(200.0, 200.0, 79.5, 59.5))
+    per_px = 2.0 / 200
+    assert sum(p.length for p in dive.strip.pieces) == pytest.approx(360 * per_px, rel=0.02)
+    for finding, (_, _, radius, _) in zip(dive.findings, THINGS, strict=True):
+        assert finding.area_m2 == pytest.approx(np.pi * (radius * per_px) ** 2, rel=0.05)
+
+
+def test_a_damaged_frame_is_listed_and_the_dive_goes_on(tmp_path) -> None:
+    dive = look_at(tmp_path, pictures(PASS, problem_at={5}))
+    assert dive.problems == ["5: damaged"]
+    assert [m.sight for m in dive.moments].count("lost") == 1
+    assert len(dive.moments) == len(PASS)
+
+
+def test_a_killed_run_goes_on_and_ends_like_one_that_was_not_killed(tmp_path) -> None:
+    killed = SeesDiscs(fails_at=20)
+    with pytest.raises(KeyboardInterrupt):
+        look_at(tmp_path / "a", pictures(PASS), killed)
+    with (tmp_path / "a/journal.jsonl").open("a") as file:
+        file.write('{"name": "0')  # as a kill leaves it
+    second = SeesDiscs()
+    look_at(tmp_path / "a", pictures(PASS), second, resume=True)
+    assert second.asked == len(PASS) - 20
+    look_at(tmp_path / "b", pictures(PASS))
+    for path in sorted(p.relative_to(tmp_path / "b") for p in (tmp_path / "b").rglob("*") if p.is_file()):
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
+
+
+def test_a_journal_is_not_written_over_nor_continued_with_other_settings(tmp_path) -> None:
+    look_at(tmp_path, pictures(PASS[:2]))
+    with pytest.raises(FileExistsError, match="--resume goes on with it"):
+        look_at(tmp_path, pictures(PASS[:2]))
+    with pytest.raises(ValueError, match="made with other a"):
+        Journal(tmp_path / "journal.jsonl", {"a": 2}, CLASSES, resume=True)
+
+
+def test_masks_come_back_from_their_run_lengths() -> None:
+    rng = np.random.default_rng(1)
+    for mask in (rng.random((37, 23)) < 0.3, np.zeros((4, 5), bool), np.ones((4, 5), bool)):
+        np.testing.assert_array_equal(decode_rle(encode_rle(mask)), mask)
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cards: list[dict[str, str]] = []
+        self.outside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        given = dict(attrs)
+        if tag == "article":
+            self.cards.append(given)
+        loaded = given.get("src") or (given.get("href") if tag in ("image", "link") else None)
+        if loaded and not loaded.startswith("data:"):
+            self.outside.append(loaded)
+
+
+def test_the_command_writes_one_page_tables_labels_and_coco(tmp_path, monkeypatch, capsys) -> None:
+    dive = tmp_path / "dive"
+    dive.mkdir()
+    for frame in pictures(PASS):
+        cv2.imwrite(str(dive / frame.name), frame.rgb[..., ::-1])
+    (dive / "005.png").write_bytes(b"no picture")
+    (tmp_path / "occasion.yaml").write_text("ship: Ex & Ample\nimo_number: 9074729\ndate: 2026-11-20\n")
+    model = SeesDiscs()
+    model.checkpoint_sha256, model.terms = "ab" * 32, ("teaching only",)  # type: ignore[attr-defined]
+    monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: model)
+    out = tmp_path / "out"
+    arguments = [str(dive), "-o", str(out), "--occasion", str(tmp_path / "occasion.yaml")]
+    assert survey.main(arguments) == 3
+    text = (out / "report.html").read_text()
+    page = Page(text)
+    assert not page.outside
+    with (out / "findings.csv").open() as file:
+        findings = list(csv.DictReader(file))
+    assert {c["id"] for c in page.cards} == {f"f{row['finding']}" for row in findings}
+    assert [c["data-class"] for c in page.cards if c["data-once"] == "0"].count("marine_growth") == 2
+    for wanted in ("Ex &amp; Ample", "9074729", "A person must confirm this", "ab" * 32, "teaching only", "005.png"):
+        assert wanted in text
+    assert "../dive/0" in text
+    with (out / "instances.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        label = cv2.imread(str(out / "labels" / row["frame"]), cv2.IMREAD_UNCHANGED)
+        assert label.dtype == np.uint16
+        assert np.count_nonzero(label == int(row["label"])) == int(row["area_px"])
+    coco = COCO(out / "coco.json")
+    assert len(coco.getImgIds()) == len(PASS) - 1
+    assert sum(a["area"] for a in coco.loadAnns(coco.getAnnIds())) == sum(int(row["area_px"]) for row in rows)
+    assert len(json.loads((out / "journal.jsonl").read_text().splitlines()[1])["results"]) == 1
+    assert "3 findings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", ["9074728", "12345", "abcdefg"])
+def test_an_imo_number_with_a_wrong_check_digit_is_refused(number) -> None:
+    with pytest.raises(ValueError, match=f"imo_number '{number}' is none"):
+        Occasion(imo_number=number)
+
+
+def test_metres_need_depth_and_intrinsics(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        survey.main([str(tmp_path), "-o", str(tmp_path / "out"), "--depth", str(tmp_path)])
+    assert "metres need both" in capsys.readouterr().err
