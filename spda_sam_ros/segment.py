@@ -94,3 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
