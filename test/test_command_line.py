@@ -58,6 +58,7 @@ def test_every_command_is_listed_with_what_it_says_of_itself_and_nothing_heavy_i
         "calibrate",
         "export",
         "render",
+        "survey",
     ):
         line = next(line for line in listed.stdout.splitlines() if line.split()[:1] == [name])
         assert len(line.split()) > 3, line

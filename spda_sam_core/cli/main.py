@@ -32,6 +32,7 @@ commands (spda-sam COMMAND --help says more):
 examples:
   spda-sam predict my_pictures/ --out found/              overlays, label images, COCO files, a contact sheet
   spda-sam predict dive.mp4 --out found/ --every 10       each tenth frame of a video
+  spda-sam survey dive.mp4 --out report/                  one dive on one page: each thing once
   spda-sam doctor                                         what this machine has, and what to do about the rest
 
 {traceback} before COMMAND shows where an error came from.

@@ -115,6 +115,15 @@ class Finding:
         """The largest measured size."""
         return max((area for _, area in self._areas_m2), default=None)
 
+    def is_best(self, view: View) -> bool:
+        """Whether a view, the latest, shows it better than the best so far, as what it is taken for."""
+        if self.frames == 1:
+            return True
+        name = self.class_name
+        if (view.class_name == name) != (self.best.class_name == name):
+            return view.class_name == name
+        return view.quality > self.best.quality
+
     def see(self, view: View) -> None:
         """Take another view of it."""
         self.last = view
@@ -153,10 +162,10 @@ class Findings:
                 finding = self._returned(view, taken) or self._begin(view, rgb)
                 self._of_track[view.track] = finding
                 taken.add(finding.number)
-            best = not finding.frames or view.quality > finding.best.quality
+            finding.see(view)
+            best = finding.is_best(view)
             if best:
                 finding.best, finding.look = view, look_of(rgb, view.box_xyxy)
-            finding.see(view)
             told.append((view, finding, best))
         return told
 

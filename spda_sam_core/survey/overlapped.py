@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spda_sam_core.results.draw import draw_instances
+from spda_sam_core.results.draw import class_colour
 from spda_sam_core.results.instances import Instances
 
 T = TypeVar("T")
 _MOST_WAITING = 8
 _STILL_PX = 360
+_TINT = 0.3
 
 
 def ahead(items: Iterable[T], count: int) -> Iterator[T]:
@@ -72,12 +73,12 @@ def still_of(rgb: NDArray[np.uint8], thing: Instances) -> NDArray[np.uint8]:
     size_wh = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
     small = cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA)
     mask = cv2.resize(thing.masks[0, rows, columns].astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST)
-    corner = np.array([columns.start, rows.start] * 2, np.float32)
-    box = np.clip((thing.boxes_xyxy - corner) * np.float32(scale), 0, np.array(size_wh * 2, np.float32))
-    box += np.array([-1, -1, 1, 1], np.float32)  # rounding of the mask
-    shown = Instances(mask[None].astype(np.bool_), box, thing.scores, thing.class_ids, thing.class_names)
-    drawn: NDArray[np.uint8] = draw_instances(small, shown)
-    return drawn
+    colour = class_colour(int(thing.class_ids[0]))  # no text: it would hide what is small, and stands beside
+    tint = np.array(colour, np.float32) * _TINT
+    still: NDArray[np.uint8] = np.where(mask[..., None] > 0, small * (1 - _TINT) + tint, small).astype(np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(still, contours, -1, colour, 1)
+    return still
 
 
 class Writing:

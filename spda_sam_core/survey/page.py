@@ -39,7 +39,8 @@ svg{display:block;width:100%;height:auto}svg a{cursor:pointer}
 .scroll{overflow-x:auto}[hidden]{display:none!important}
 a{color:#0b5394}
 @media print{@page{size:A4;margin:13mm}body{font-size:10.5pt}main{padding:0;max-width:none}.filters{display:none}
-h2,h3{break-after:avoid}.gallery{grid-template-columns:repeat(3,1fr);gap:8px}.card img,.card .nostill{height:150px}
+h2,h3{break-after:avoid}.gallery{grid-template-columns:repeat(3,minmax(0,1fr));gap:8px}
+.card img,.card .nostill{height:150px}
 tr,.confirm,.map,.totals{break-inside:avoid}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}a{
   color:inherit;text-decoration:none}}
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.survey.dive import survey_dive
 from spda_sam_core.survey.journal import Frame, Journal
 from spda_sam_core.survey.occasion import Occasion
+from spda_sam_core.survey.report import Origin, write_report
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CLASSES = ("marine_growth", "anode", "ship_hull")
 SIZE_HW = (120, 160)
 STEP_PX = 10
@@ -209,6 +213,29 @@ def test_the_command_writes_one_page_tables_labels_and_coco(tmp_path, monkeypatc
     assert sum(a["area"] for a in coco.loadAnns(coco.getAnnIds())) == sum(int(row["area_px"]) for row in rows)
     assert len(json.loads((out / "journal.jsonl").read_text().splitlines()[1])["results"]) == 1
     assert "3 findings" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_in_a_browser_the_page_shows_what_is_counted_and_filters_by_score(tmp_path) -> None:
+    # the anode comes into view in the last frame only
+    dive = look_at(tmp_path, pictures([0, 5, 10, 15, 20, 25, 30, 40]))
+    origin = Origin("dive", "tiny", "ab", (), 0.3, CLASSES, lambda *_: "")
+    write_report(tmp_path / "report.html", dive, Occasion(), origin)
+    text = (tmp_path / "report.html").read_text()
+    stricter = text.replace('id="score" min="0" max="1" step="0.05" value="0"', 'id="score" min="0" max="2" value="2"')
+    assert stricter != text
+    (tmp_path / "stricter.html").write_text(stricter)
+    shown = [in_browser(tmp_path / name) for name in ("report.html", "stricter.html")]
+    assert len(dive.findings) == 2
+    assert ">1 shown<" in shown[0]
+    assert ">0 shown<" in shown[1]
+
+
+def in_browser(path: Path) -> str:
+    """The page as a browser has it once its scripts have run."""
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={path.parent / 'user'}"]
+    command += ["--dump-dom", path.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 @pytest.mark.parametrize("number", ["9074728", "12345", "abcdefg"])
