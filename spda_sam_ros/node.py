@@ -27,6 +27,7 @@ from std_srvs.srv import SetBool
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_ros import diagnostics
+from spda_sam_ros.core_log import log_core_in
 from spda_sam_ros.health import NodeState
 from spda_sam_ros.loading import run_interruptibly
 from spda_sam_ros.node_statistics import NodeStatistics
@@ -52,6 +53,7 @@ class SpdaSamNode(GuardedLifecycleNode):
 
     def __init__(self, stopping: Callable[[], bool]) -> None:
         super().__init__("spda_sam")
+        log_core_in(self.get_logger())
         self._stopping = stopping
         self._settings = declare(self)
         self._statistics = NodeStatistics()

@@ -8,9 +8,11 @@ import importlib.util
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
+
+from spda_sam_core.runtimes.backends import version_of
 
 GROUP = "spda_sam.doctor"
 """Entry points without arguments, whose findings come last: the node's package brings those on ROS 2."""
@@ -125,10 +127,7 @@ def _optional(name: str, fix: str) -> Finding:
 
 
 def _version(module: str) -> str:
-    try:
-        return version(module.replace("_", "-"))
-    except PackageNotFoundError:
-        return "installed"
+    return version_of(module) or "installed"
 
 
 def _shipped_checkpoint() -> Finding:

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import math
 from collections.abc import Callable
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,11 +33,13 @@ class Backend(NamedTuple):
         package: that must be installed; "a or b": one of them.
         runtime: class of the runtime, as "module:class"; made of a graph, but for PyTorch's.
         devices: where it runs: "cpu", "cuda".
+        install: how to get the package.
     """
 
     package: str
     runtime: str
     devices: tuple[str, ...]
+    install: str
 
     @property
     def installed(self) -> bool:
@@ -45,10 +48,17 @@ class Backend(NamedTuple):
 
 
 BACKENDS = {
-    "tensorrt": Backend("tensorrt or tensorrt_rtx", "spda_sam_core.runtimes.tensorrt.runtime:TensorRt", ("cuda",)),
-    "onnxruntime": Backend("onnxruntime", "spda_sam_core.runtimes.onnx_runtime:OnnxRuntime", ("cpu", "cuda")),
-    "openvino": Backend("openvino", "spda_sam_core.runtimes.openvino:OpenVino", ("cpu",)),
-    "torch": Backend("torch", "spda_sam_core.runtimes.torch_runtime:TorchRuntime", ("cpu", "cuda")),
+    "tensorrt": Backend(
+        "tensorrt or tensorrt_rtx",
+        "spda_sam_core.runtimes.tensorrt.runtime:TensorRt",
+        ("cuda",),
+        "a Jetson has it with JetPack; for an RTX card: pip install tensorrt-rtx-cu13",
+    ),
+    "onnxruntime": Backend(
+        "onnxruntime", "spda_sam_core.runtimes.onnx_runtime:OnnxRuntime", ("cpu", "cuda"), "pip install onnxruntime"
+    ),
+    "openvino": Backend("openvino", "spda_sam_core.runtimes.openvino:OpenVino", ("cpu",), "pip install openvino"),
+    "torch": Backend("torch", "spda_sam_core.runtimes.torch_runtime:TorchRuntime", ("cpu", "cuda"), "see pytorch.org"),
 }
 """By the name that users give."""
 
@@ -72,7 +82,7 @@ def load_backend(
     """
     backend = find_backend(name)
     if not backend.installed:
-        raise BackendError(f"backend '{name}' needs the package {backend.package}: pip install {backend.package}")
+        raise BackendError(f"backend '{name}' needs the package {backend.package}: {backend.install}")
     path = find_checkpoint(checkpoint)
     if name == "torch":
         if is_graph(path):
@@ -92,6 +102,12 @@ def load_backend(
     runtime: Runtime = _load(backend)(graph, device=_device(device, backend), num_threads=num_threads)
     check(runtime, graph)
     return runtime
+
+
+def version_of(module: str) -> str:
+    """The version of the distribution that brings a module, which may have another name; empty where none does."""
+    names = packages_distributions().get(module, ())
+    return ", ".join(sorted({version(name) for name in names}))
 
 
 def find_backend(name: str) -> Backend:

@@ -13,21 +13,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 from spda_sam_core.graph.cache import is_graph
 from spda_sam_core.graph.check_picture import check_inputs
-from spda_sam_core.runtimes.backends import BACKENDS, load_backend
+from spda_sam_core.runtimes.backends import BACKENDS, load_backend, version_of
 from spda_sam_core.runtimes.runtime import BackendError, Runtime
 from spda_sam_core.runtimes.tensorrt.cuda import has_gpu
 from spda_sam_core.weights.files import cache_folder, file_sha256, write_whole
 from spda_sam_core.weights.find import find_checkpoint
 
 ROUNDS = 9
-TIMEOUT_S = 600
+TIMEOUT_S = 600.0
 """After which a backend counts as hung."""
+BUILDING_TIMEOUT_S = 7200.0
+"""The same for TensorRT, which builds an engine first."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,10 +110,11 @@ def _by_speed(path: Path, names: Sequence[str], device: str, threads: int) -> tu
 def measure_apart(path: Path, name: str, device: str, threads: int) -> float | str:
     """Median milliseconds of a backend, in a process of its own, which may crash; or what went wrong."""
     command = [sys.executable, "-m", "spda_sam_core.runtimes.choose", str(path), name, device, str(threads)]
+    timeout_s = BUILDING_TIMEOUT_S if name == "tensorrt" else TIMEOUT_S
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        return f"gave no answer within {TIMEOUT_S} s"
+        return f"gave no answer within {timeout_s:g} s"
     try:
         return float(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
@@ -123,8 +125,9 @@ def measure_apart(path: Path, name: str, device: str, threads: int) -> float | s
 def _key(path: Path, names: Sequence[str], device: str, threads: int) -> str:
     """Of all that a measurement depends on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = {name: _version(BACKENDS[name].package) for name in names}
-    facts = [file_sha256(path), versions, device, threads, cores, platform.machine(), _cpu(), _version("spda_sam_ros")]
+    modules = [module for name in names for module in BACKENDS[name].package.split(" or ")]
+    versions = {module: version_of(module) for module in (*modules, "spda_sam_core")}
+    facts = [file_sha256(path), versions, device, threads, cores, platform.machine(), _cpu(), has_gpu()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
@@ -134,13 +137,6 @@ def _cpu() -> str:
     except OSError:
         return platform.processor()
     return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ import openvino
 from numpy.typing import NDArray
 
 from spda_sam_core.graph.onnx_file import GraphFile
-from spda_sam_core.runtimes.graph_runtime import each_image, output_names, stacked
+from spda_sam_core.runtimes.graph_runtime import INPUTS, each_image, output_names, stacked
 from spda_sam_core.runtimes.runtime import BackendError, NetworkInfo, RawOutput
 
 
@@ -46,7 +46,8 @@ class OpenVino:
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load {graph.path}: {' '.join(str(error).split())[:400]}") from error
         self._request = self._model.create_infer_request()
-        self._read = [entry.get_any_name() for entry in self._model.inputs]
+        # in float16 an input has the name of what it is cast to as well
+        self._read = [name for entry in self._model.inputs for name in entry.names if name in INPUTS]
         known = [name for entry in self._model.outputs for name in entry.names]
         self._outputs = output_names(known)
 

@@ -7,10 +7,13 @@ named compute capability.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import logging
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +27,8 @@ RECIPE = 1
 """Counted up whenever what `build_plan` asks of TensorRT changes: engines of another recipe are built again."""
 WORKSPACE_BYTES = 1 << 30
 """Scratch memory of layers; TensorRT's default, all memory, starves a Jetson, which shares it with the CPU."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Progress = Callable[[str, float], None]
 """Is told the phase and the seconds since the beginning."""
@@ -128,25 +133,33 @@ def build_apart(
     command = [sys.executable, "-m", "spda_sam_core.runtimes.tensorrt.build", str(graph), str(output)]
     if compute_capability is not None:
         command += ["--compute-capability", compute_capability]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None, "opened as a pipe"
-    assert process.stderr is not None, "opened as a pipe"
-    try:
-        with process:
-            for line in process.stdout:
-                try:
-                    told = json.loads(line)
-                    progress(str(told["phase"]), float(told["seconds"]))
-                except (ValueError, KeyError, TypeError):  # TensorRT prints some lines past its logger
-                    continue
-            said = process.stderr.read().strip()
-    except BaseException:
-        process.kill()
-        raise
+    # a file, not a second pipe: whoever reads one to its end waits for ever for a child that fills the other
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        assert process.stdout is not None, "opened as a pipe"
+        try:
+            with process:
+                for line in process.stdout:
+                    try:
+                        told = json.loads(line)
+                        progress(str(told["phase"]), float(told["seconds"]))
+                    except (ValueError, KeyError, TypeError):  # TensorRT prints some lines past its logger
+                        continue
+        except BaseException:
+            process.kill()
+            raise
+        stderr.seek(0)
+        said = stderr.read().strip()
     if process.returncode:
         last = said.splitlines()[-1] if said else "it said nothing"
         died = f"the building process died of signal {-process.returncode}" if process.returncode < 0 else ""
         raise EngineError(": ".join(filter(None, (died, last))))
+
+
+def _end_with_parent() -> None:
+    """Let this process be killed when the one that started it ends: who took over its lock would build beside it."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -156,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--compute-capability")
     options = parser.parse_args(arguments)
+    _end_with_parent()
     logging.disable(logging.CRITICAL)  # errors come back as text of the exception
 
     def tell(phase: str, seconds: float) -> None:

@@ -56,7 +56,10 @@ class Driver:
         Raises:
             EngineError: with its own name for what went wrong.
         """
-        status = getattr(self._cuda, function)(*arguments)
+        try:
+            status = getattr(self._cuda, function)(*arguments)
+        except AttributeError as error:
+            raise EngineError(f"this NVIDIA driver has no {function}: CUDA 11.4 or newer is needed") from error
         if status:
             text = c_char_p()
             self._cuda.cuGetErrorString(c_int(status), byref(text))
@@ -83,12 +86,22 @@ class Driver:
         driver = f"{version.value // 1000}.{version.value % 1000 // 10}"
         return Gpu(index, name.value.decode(), f"{major.value}.{minor.value}", driver)
 
-    def enter(self, index: int) -> None:
-        """Make the GPU's primary context, which all libraries of a process share, that of the calling thread."""
+    def context(self, index: int) -> int:
+        """The GPU's primary context, which all libraries of a process share, kept until `leave`."""
         device, context = c_int(), c_void_p()
         self.call("cuDeviceGet", byref(device), c_int(index))
         self.call("cuDevicePrimaryCtxRetain", byref(context), device)
-        self.call("cuCtxSetCurrent", context)
+        return context.value or 0
+
+    def enter(self, context: int) -> None:
+        """Make a context that of the calling thread."""
+        self.call("cuCtxSetCurrent", c_void_p(context))
+
+    def leave(self, index: int) -> None:
+        """Give the primary context of a GPU back."""
+        device = c_int()
+        self.call("cuDeviceGet", byref(device), c_int(index))
+        self.call("cuDevicePrimaryCtxRelease_v2", device)
 
     def device_memory(self, n_bytes: int) -> int:
         """Address of new memory on the GPU."""
@@ -139,6 +152,13 @@ class Driver:
         self.call("cuGraphInstantiateWithFlags", byref(executable), graph, ctypes.c_ulonglong(0))
         self.call("cuGraphDestroy", graph)
         return executable.value or 0
+
+    def destroy(self, *, graph: int = 0, stream: int = 0) -> None:
+        """End what `end_capture` and `stream` made."""
+        if graph:
+            self.call("cuGraphExecDestroy", c_void_p(graph))
+        if stream:
+            self.call("cuStreamDestroy_v2", c_void_p(stream))
 
     def launch(self, executable: int, stream: int) -> None:
         """Do what a record holds."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spda_sam_core.runtimes.tensorrt.cuda import Driver
-from spda_sam_core.runtimes.tensorrt.flavour import EngineError, Flavour
+from spda_sam_core.runtimes.tensorrt.flavour import EngineError, Flavour, UnusableEngine
 from spda_sam_core.runtimes.tensorrt.log import errors_become_exceptions, logger_of
 
 _log = logging.getLogger(__name__)
@@ -54,12 +54,13 @@ class Execution:
         self._flavour = flavour
         self._lock = threading.Lock()  # a context serves one thread at a time
         trt = flavour.module
-        driver.enter(device)
+        self._gpu_context = driver.context(device)
+        driver.enter(self._gpu_context)
         with errors_become_exceptions(flavour, "loading an engine"):
             self._runtime = trt.Runtime(logger_of(flavour))
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
-                raise EngineError("")
+                raise UnusableEngine("")
             self._context = self._engine.create_execution_context()
             if self._context is None:
                 raise EngineError("no memory for its activations: close what else uses the GPU")
@@ -89,7 +90,7 @@ class Execution:
             EngineError: CUDA failed.
         """
         with self._lock:
-            self._driver.enter(self._device)  # whatever thread this is
+            self._driver.enter(self._gpu_context)  # whatever thread this is
             for name in self.inputs:
                 np.copyto(self._buffers[name].host, feed[name], casting="no")
             if self._graph:
@@ -102,15 +103,20 @@ class Execution:
     def close(self) -> None:
         """Give all memory back; not to be used after that."""
         with self._lock:
-            self._driver.enter(self._device)
+            self._driver.enter(self._gpu_context)
             del self._context, self._engine, self._runtime
             for buffer in self._buffers.values():
                 self._driver.free(device=buffer.device, pinned=buffer.pinned)
             self._buffers.clear()
+            self._driver.destroy(graph=self._graph, stream=self._stream)
+            self._driver.leave(self._device)
 
     def _allocate(self, name: str) -> _Buffer:
         shape = tuple(self._engine.get_tensor_shape(name))
-        kind = np.dtype(self._flavour.module.nptype(self._engine.get_tensor_dtype(name)))
+        try:
+            kind = np.dtype(self._flavour.module.nptype(self._engine.get_tensor_dtype(name)))
+        except TypeError as error:  # a type that NumPy lacks, such as bfloat16
+            raise EngineError(f"'{name}' is of {self._engine.get_tensor_dtype(name)}, which NumPy lacks") from error
         if min(shape, default=0) < 0:
             raise EngineError(f"'{name}' has shape {shape}, not a fixed one: export it by spda-sam export")
         n_bytes = max(1, math.prod(shape) * kind.itemsize)

@@ -18,6 +18,10 @@ class EngineError(BackendError):
     """An engine that cannot be built, loaded or run; the message says why, and what to do."""
 
 
+class UnusableEngine(EngineError):
+    """An engine that does not load, or finds something else than PyTorch: another one has to be built."""
+
+
 class Flavour(NamedTuple):
     """An installed TensorRT.
 

@@ -65,14 +65,15 @@ def errors_become_exceptions(flavour: Flavour, what: str) -> Iterator[None]:
         what: is tried, such as "building an engine of x.onnx".
 
     Raises:
-        EngineError: in place of one that is raised without text of its own, with the log's.
+        EngineError: in place of one of the same class, whose text may be empty, with the log's.
     """
     logger = logger_of(flavour)
     before = len(logger.errors)
     try:
         yield
     except EngineError as error:
+        kind = type(error)
         said = "; ".join(" ".join(line.split()) for line in logger.errors[before:][:_KEPT])
-        raise EngineError(
+        raise kind(
             ": ".join(part for part in (f"{flavour.name} {flavour.version}: {what} failed", str(error), said) if part)
         ) from error

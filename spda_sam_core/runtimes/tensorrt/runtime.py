@@ -17,7 +17,7 @@ from spda_sam_core.runtimes.runtime import NetworkInfo, RawOutput
 from spda_sam_core.runtimes.tensorrt.cache import EngineKey, Entry
 from spda_sam_core.runtimes.tensorrt.cuda import Driver, Gpu
 from spda_sam_core.runtimes.tensorrt.execution import Execution
-from spda_sam_core.runtimes.tensorrt.flavour import EngineError, Flavour, installed_flavour
+from spda_sam_core.runtimes.tensorrt.flavour import EngineError, Flavour, UnusableEngine, installed_flavour
 
 ANY = "any"
 """GPU and driver of an engine that was built for a compute capability, without a GPU."""
@@ -117,7 +117,7 @@ def open_engine(graph: GraphFile, flavour: Flavour, gpu: Gpu, execute: Callable[
         try:
             engine = execute(plan)
             _verify(engine, entry, graph)
-        except EngineError as error:
+        except UnusableEngine as error:  # memory that runs out is no fault of the engine
             _log.warning("engine %s is built again: %s", entry.path, error)
             entry.discard()
             continue
@@ -153,7 +153,7 @@ def _verify(engine: Executes, entry: Entry, graph: GraphFile) -> None:
     if not found <= limit:
         engine.close()
         entry.discard()
-        raise EngineError(
+        raise UnusableEngine(
             f"the engine of {graph.path.name} finds something else than PyTorch: its answer to the check picture "
             f"differs by {found:.3g}, at most {limit} is rounding in {graph.precision}; it was deleted. Use "
             "float32, another version of TensorRT, or another backend"

@@ -126,10 +126,10 @@ def test_what_cannot_be_is_refused_with_the_remedy(name, options, error, said, g
 
 
 def test_a_backend_that_is_not_installed_or_does_not_load_is_named(graph, monkeypatch) -> None:
-    monkeypatch.setitem(BACKENDS, "onnxruntime", Backend("no_such_package", "spda_sam_core.none:None", ("cpu",)))
-    with pytest.raises(BackendError, match="backend 'onnxruntime' needs the package no_such_package: pip install"):
+    monkeypatch.setitem(BACKENDS, "onnxruntime", Backend("no_such_package", "spda_sam_core.none:None", ("cpu",), "ask"))
+    with pytest.raises(BackendError, match="backend 'onnxruntime' needs the package no_such_package: ask"):
         load_backend("onnxruntime", graph)
-    monkeypatch.setitem(BACKENDS, "onnxruntime", Backend("onnx", "spda_sam_core.none:None", ("cpu",)))
+    monkeypatch.setitem(BACKENDS, "onnxruntime", Backend("onnx", "spda_sam_core.none:None", ("cpu",), "ask"))
     with pytest.raises(BackendError, match=r"onnx is installed and does not load \(No module named"):
         load_backend("onnxruntime", graph)
 

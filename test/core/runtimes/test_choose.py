@@ -12,6 +12,7 @@ from network_cases import SMALL
 from spda_sam_core.graph import cache
 from spda_sam_core.network.network import build_network
 from spda_sam_core.runtimes import choose
+from spda_sam_core.runtimes.backends import version_of
 from spda_sam_core.runtimes.runtime import BackendError
 from spda_sam_core.weights.checkpoint import save_checkpoint
 
@@ -119,3 +120,8 @@ def test_an_export_that_fails_says_why(checkpoint) -> None:
     checkpoint.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(BackendError, match=r"cannot be exported: .*format is 'other'"):
         cache.graph_of(checkpoint)
+
+
+def test_the_version_is_that_of_the_distribution_which_may_have_another_name() -> None:
+    assert version_of("cv2").count(".") >= 2  # of opencv-python-headless
+    assert version_of("no_such_module") == ""

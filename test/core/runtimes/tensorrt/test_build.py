@@ -127,6 +127,15 @@ def test_a_builder_that_crashes_is_an_error_of_ours(tmp_path, monkeypatch) -> No
         build_apart(tmp_path / "g.onnx", tmp_path / "g.plan")
 
 
+def test_a_builder_that_says_very_much_is_heard_to_its_end(tmp_path, monkeypatch) -> None:
+    talking = tmp_path / "talking"
+    talking.write_text(f"#!{sys.executable}\nimport sys\nsys.stderr.write('x' * 500_000 + '\\nat last')\nsys.exit(1)\n")
+    talking.chmod(0o755)
+    monkeypatch.setattr(build.sys, "executable", str(talking))
+    with pytest.raises(EngineError, match=r"^at last$"):
+        build_apart(tmp_path / "g.onnx", tmp_path / "g.plan")
+
+
 def test_the_network_itself_is_built(flavour, tmp_path, exported) -> None:
     graph: Path = exported("float32")
     build_apart(graph, tmp_path / "g.plan", compute_capability="8.9")

@@ -14,7 +14,7 @@ from spda_sam_core.runtimes.backends import load_backend
 from spda_sam_core.runtimes.onnx_runtime import OnnxRuntime
 from spda_sam_core.runtimes.tensorrt import cache
 from spda_sam_core.runtimes.tensorrt.cuda import Driver, Gpu
-from spda_sam_core.runtimes.tensorrt.flavour import EngineError, is_installed
+from spda_sam_core.runtimes.tensorrt.flavour import EngineError, UnusableEngine, is_installed
 from spda_sam_core.runtimes.tensorrt.runtime import keys, open_engine, run_each
 
 GPU = Gpu(0, "RTX 4090", "8.9", "13.0")
@@ -113,6 +113,32 @@ def test_a_wrong_or_unloadable_engine_from_elsewhere_is_replaced_by_one_of_this_
     assert engine.off == 0
     assert not entry.path.exists()
     assert f"engine {entry.path} is built again: " in caplog.text
+
+
+def test_memory_that_runs_out_costs_no_engine(graph, builds) -> None:
+    open_engine(graph, FLAVOUR, GPU, lambda _: StandIn(graph))
+
+    def full(_plan):
+        raise EngineError("CUDA's cuMemAlloc_v2 says 2: out of memory")
+
+    with pytest.raises(EngineError, match="out of memory"):
+        open_engine(graph, FLAVOUR, GPU, full)
+    open_engine(graph, FLAVOUR, GPU, lambda _: StandIn(graph))
+    assert builds == [graph.path]
+
+
+def test_an_engine_that_does_not_load_is_built_again(graph, builds) -> None:
+    open_engine(graph, FLAVOUR, GPU, lambda _: StandIn(graph))
+    given = [UnusableEngine("loading an engine failed"), StandIn(graph)]
+
+    def execute(_plan):
+        first = given.pop(0)
+        if isinstance(first, UnusableEngine):
+            raise first
+        return first
+
+    open_engine(graph, FLAVOUR, GPU, execute)
+    assert builds == [graph.path] * 2
 
 
 def test_each_picture_of_a_batch_is_run_and_float16_comes_out_as_float32(graph) -> None:
