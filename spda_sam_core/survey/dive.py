@@ -104,7 +104,7 @@ def survey_dive(
     lost_s = max(_LOST_S, _LOST_FRAMES * interval_s)
     pause_s = max(_LONG_PAUSE_S, _LONG_PAUSE_FRAMES * interval_s)
     tracker = Tracker(TrackerSettings(begin_score=threshold, keep_score=keep, lost_s=lost_s))
-    findings, wanted = Findings(), set(classes) if classes is not None else None
+    findings, wanted = Findings(lost_s), set(classes) if classes is not None else None
     dive = Dive(findings.all, Strip(camera))
     last: Frame | None = None
     way, followed = 0.0, False

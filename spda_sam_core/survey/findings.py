@@ -1,8 +1,9 @@
 """Findings: each thing once, however many frames show it, and whatever became of its track in between.
 
 A track is a thing as long as it is followed. What leaves and comes back gets a new track; it is joined with the old
-finding where both are of one class and lie at one place of the strip, and only said to be possibly the same where the
-place is not known as well as that but the look is alike.
+finding where both are of one class and lie at one place of the strip; or where the camera's motion was lost only for a
+moment, and one thing of that class, size and look was there before it. Else, where the look is alike and the place not
+known, it is only said to be possibly the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _DRIFT = 0.03
 """By so much of the way in between the strip's places may be wrong."""
 _ALIKE = 0.7
 """Correlation of two histograms of colour."""
+_SIZE_JUMP = 2.0
+"""From one view to the next, at most."""
 _SIZES_KEPT = 64
 
 
@@ -143,11 +146,15 @@ class Finding:
 class Findings:
     """Collects views into findings.
 
+    Args:
+        bridge_s: seconds over which a thing goes on although the camera's motion was lost.
+
     Attributes:
         all: in the order of first sight.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bridge_s: float) -> None:
+        self.bridge_ns = round(bridge_s * 1e9)
         self.all: list[Finding] = []
         self._of_track: dict[int, Finding] = {}
 
@@ -159,7 +166,7 @@ class Findings:
         for view in views:
             finding = self._of_track.get(view.track)
             if finding is None:
-                finding = self._returned(view, taken) or self._begin(view, rgb)
+                finding = self._returned(view, taken) or self._went_on(view, taken, rgb) or self._begin(view, rgb)
                 self._of_track[view.track] = finding
                 taken.add(finding.number)
             finding.see(view)
@@ -181,6 +188,21 @@ class Findings:
             if away <= allowed and (found is None or away < found[0]):
                 found = away, finding
         return found[1] if found else None
+
+    def _went_on(self, view: View, taken: set[int], rgb: NDArray[np.uint8]) -> Finding | None:
+        """The one finding that was here a moment ago, before the motion was lost, as large and of that look."""
+        look = look_of(rgb, view.box_xyxy)
+        found = [
+            f
+            for f in self.all
+            if f.number not in taken
+            and f.class_name == view.class_name
+            and f.last.piece != view.piece
+            and view.stamp_ns - f.last.stamp_ns <= self.bridge_ns
+            and 1 / _SIZE_JUMP <= view.area_px / f.last.area_px <= _SIZE_JUMP
+            and alike(f.look, look)
+        ]
+        return found[0] if len(found) == 1 else None
 
     def _begin(self, view: View, rgb: NDArray[np.uint8]) -> Finding:
         look = look_of(rgb, view.box_xyxy)

@@ -105,7 +105,9 @@ def _totals(dive: Dive, counted: list[Finding], class_ids: dict[str, int]) -> st
         ("frames with sight", f"{clear:.0%}"),
     ]
     boxes.append(("way passed", _length(sum(p.length for p in dive.strip.pieces), dive.strip.unit)))
-    boxes.append(("hull seen", f"{seen:.1f} m²" if metric else f"{seen:.1f} sq. picture widths"))
+    # where two pieces lie is not known, so neither is what they share
+    seen_name = "hull seen" if len(dive.strip.pieces) == 1 else "hull seen; twice where pieces overlap"
+    boxes.append((seen_name, f"{seen:.1f} m²" if metric else f"{seen:.1f} sq. picture widths"))
     boxes.append(("marine growth, of what was seen", f"{covered:.1%}"))
     text = "".join(f"<div><b>{value}</b>{name}</div>" for name, value in boxes)
     by_class: dict[str, list[Finding]] = {}
@@ -114,16 +116,16 @@ def _totals(dive: Dive, counted: list[Finding], class_ids: dict[str, int]) -> st
     rows = []
     for name, found in sorted(by_class.items(), key=lambda item: -len(item[1])):
         areas = [f.area_m2 for f in found if f.area_m2 is not None]
-        largest = f"{max(areas):.3f}" if areas else ""
-        total = f"{sum(areas):.3f}" if areas else ""
+        sizes = [f"{sum(areas):.3f}", f"{max(areas):.3f}"] if areas else ["", ""]
+        cells = "".join(f'<td class="n">{size}</td>' for size in sizes) if metric else ""
         rows.append(
             f'<tr><td><span class="dot" style="background:{colour_of(class_ids[name])}"></span>{escape(name)}</td>'
-            f'<td class="n">{len(found)}</td><td class="n">{total}</td><td class="n">{largest}</td>'
-            f'<td class="n">{max(f.score for f in found):.2f}</td></tr>'
+            f'<td class="n">{len(found)}</td>{cells}<td class="n">{max(f.score for f in found):.2f}</td></tr>'
         )
+    sizes_named = '<th class="n">area together, m²</th><th class="n">largest, m²</th>' if metric else ""
     table = (
-        '<table><tr><th>class</th><th class="n">findings</th><th class="n">area together, m²</th>'
-        f'<th class="n">largest, m²</th><th class="n">best score</th></tr>{"".join(rows)}</table>'
+        f'<table><tr><th>class</th><th class="n">findings</th>{sizes_named}'
+        f'<th class="n">best score</th></tr>{"".join(rows)}</table>'
     )
     same = sum(bool(f.possibly_same) for f in counted)
     note = f'<p class="quiet">{same} of them may be one that was seen before; each says which.</p>' if same else ""

@@ -58,6 +58,11 @@ class SeesDiscs:
         return Instances.of_labels(np.stack([m for m, _ in seen]), np.array([c for _, c in seen]), CLASSES)
 
 
+class BlindInTheDark(SeesDiscs):
+    def predict(self, rgb, depth_m=None, *, score_threshold=0.3) -> Instances:
+        return super().predict(rgb) if rgb.any() else Instances.empty(*SIZE_HW, CLASSES)
+
+
 def left_of(rgb: np.ndarray) -> int:
     """Where on the wall a picture was taken, by its pixels."""
     whole = wall()
@@ -108,14 +113,18 @@ def test_a_thing_that_leaves_and_returns_is_the_same_finding(tmp_path) -> None:
 def test_beyond_a_loss_of_sight_it_is_only_possibly_the_same(tmp_path) -> None:
     frames = pictures([*range(0, 30, 5), *[0] * 12, *range(25, 0, -5)])
     black = [f._replace(rgb=np.zeros((*SIZE_HW, 3), np.uint8)) if 6 <= i < 18 else f for i, f in enumerate(frames)]
-
-    class BlindInTheDark(SeesDiscs):
-        def predict(self, rgb, depth_m=None, *, score_threshold=0.3):
-            return super().predict(rgb) if rgb.any() else Instances.empty(*SIZE_HW, CLASSES)
-
     dive = look_at(tmp_path, black, BlindInTheDark())
     assert [m.sight for m in dive.moments].count("dark") == 12
     assert [(f.class_name, f.possibly_same) for f in dive.findings] == [("marine_growth", []), ("marine_growth", [1])]
+
+
+def test_over_a_moment_without_sight_it_goes_on(tmp_path) -> None:
+    # too far from where it was for its mask to be followed
+    frames = pictures([0, 5, 10, 10, 10, 40, 45, 50])
+    black = [f._replace(rgb=np.zeros((*SIZE_HW, 3), np.uint8)) if i in (3, 4) else f for i, f in enumerate(frames)]
+    dive = look_at(tmp_path, black, BlindInTheDark())
+    growth = [f for f in dive.findings if f.class_name == "marine_growth"]
+    assert [len(f.tracks) for f in growth] == [2]
 
 
 def test_with_depth_and_intrinsics_areas_and_the_way_are_metric(tmp_path) -> None:
