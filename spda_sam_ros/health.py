@@ -52,6 +52,7 @@ class NodeState:
         given_up_s: for how long the frame of an earlier session, given up at its end, has been going on, else 0.
         qos_problems: topic to what does not match, for endpoints that cannot connect.
         facts: further keys, such as device and checkpoint.
+        clock_waits: whether simulated time is asked for and has not begun.
     """
 
     lifecycle: str
@@ -62,6 +63,7 @@ class NodeState:
     given_up_s: float
     qos_problems: Mapping[str, str]
     facts: Mapping[str, str]
+    clock_waits: bool = False
 
 
 def judge(snapshot: Snapshot, state: NodeState) -> Finding:
@@ -85,6 +87,12 @@ def _findings(snapshot: Snapshot, state: NodeState) -> Iterator[Finding]:
         )
     if state.given_up_s:
         yield _WARN, f"a frame given up {state.given_up_s:.0f} s ago goes on: is the device stuck?"
+    if state.clock_waits:
+        yield (
+            _WARN,
+            "use_sim_time is true and nothing has come on /clock: ages are unknown; play the bag with --clock, start "
+            "the simulation, or set use_sim_time false",
+        )
     if state.activity is None:
         return
     yield from _output(snapshot, state.activity.lag)
@@ -115,6 +123,9 @@ def _input(snapshot: Snapshot, activity: Activity, qos_problems: Mapping[str, st
                 f"{stream.lost_share:.0%} of the messages on {stream.topic} in the last {RECENT_S:.0f} s were lost on "
                 f"the way: {remedy()}",
             )
+    for name, stream in (("depth", activity.depth), ("camera_info", activity.camera_info)):
+        if stream.other_types and not stream.publishers:
+            yield _WARN, f"nothing comes on {stream.topic}: {wrong_type(stream, name)}"
     depth, info = activity.depth, activity.camera_info
     if depth.stopped:
         yield (
@@ -130,7 +141,27 @@ def _input(snapshot: Snapshot, activity: Activity, qos_problems: Mapping[str, st
         )
 
 
+def wrong_type(stream: Stream, name: str) -> str:
+    """Say under which type a topic is published that the node subscribes to under another, and what to do.
+
+    Args:
+        stream: the topic.
+        name: what the node calls it: `image`, `depth` or `camera_info`.
+    """
+    found = ", ".join(stream.other_types)
+    base, _, transport = stream.topic.rpartition("/")
+    remedy_of = {
+        # the commonest slip: the transport is a suffix that image_transport adds
+        "compressed": f"launch with {name}:={base} and image_transport:=compressed",
+        "compressedDepth": f"launch with {name}:={base} and depth_transport:=compressedDepth",
+    }
+    what = remedy_of.get(transport, f"remap {name} to a topic of the type that this node hears")
+    return f"it is published as {found}, which this node does not hear there: {what}"
+
+
 def _starved(silent_s: float, image: Stream, qos_problems: Mapping[str, str]) -> str:
+    if image.other_types and not image.publishers:
+        return f"no image on {image.topic} for {silent_s:.0f} s: {wrong_type(image, 'image')}"
     text = f"no image on {image.topic} for {silent_s:.0f} s, {image.publishers} publisher(s)"
     if problem := qos_problems.get(image.topic):
         return f"{text}: {problem}"

@@ -61,6 +61,7 @@ class Inputs:
         self._report = report
         self._arrivals = {topic: Arrivals(topic) for topic in ("image", "depth", "camera_info")}
         self._topics: dict[str, str] = {}
+        self._types: dict[str, str] = {}
         self._camera_info: CameraInfo | None = None
         made = ExitStack()
 
@@ -68,6 +69,7 @@ class Inputs:
             topic: str, transport: str, message_type: type[Any], depth: int, callback: Callable[[Any], None]
         ) -> None:
             name = self._topics[topic] = transport_topic(node, topic, transport)
+            self._types[topic] = f"sensor_msgs/msg/{message_type.__name__}"
             arrivals = self._arrivals[topic]
             endpoint, arrivals.losses_told = qos.subscribe(
                 node, message_type, name, callback, depth, mismatch=mismatch, lost=arrivals.lose
@@ -95,8 +97,10 @@ class Inputs:
 
     def stream(self, topic: str) -> Stream:
         """Return what is known of `image`, `depth` or `camera_info`."""
-        name = self._topics[topic]
-        return self._arrivals[topic].stream(name, self._node.count_publishers(name), time.monotonic())
+        name, heard = self._topics[topic], self._types[topic]
+        types = [info.topic_type for info in self._node.get_publishers_info_by_topic(name)]
+        others = tuple(sorted({kind for kind in types if kind != heard}))
+        return self._arrivals[topic].stream(name, types.count(heard), time.monotonic(), others)
 
     def destroy(self) -> None:
         """Unsubscribe, and end the wait for depth."""

@@ -34,6 +34,8 @@ from spda_sam_ros.node_statistics import NodeStatistics
 from spda_sam_ros.outputs import Outputs
 from spda_sam_ros.parameters import Settings, declare
 from spda_sam_ros.session import Session
+from spda_sam_ros.simulated_time import clock_waits
+from spda_sam_ros.throttle import Throttle
 from spda_sam_ros.transitions import GuardedLifecycleNode, describe, traceback_of
 from spda_sam_ros.watchdog import WARN_AFTER_S, Lag
 
@@ -57,6 +59,7 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._stopping = stopping
         self._settings = declare(self)
         self._statistics = NodeStatistics()
+        self._throttle = Throttle(_LOG_PERIOD_S)
         self._enabled = True
         self._model: SpdaSam | None = None
         self._outputs: Outputs | None = None
@@ -190,17 +193,16 @@ class SpdaSamNode(GuardedLifecycleNode):
     # What is said about it
 
     def _on_inference_error(self, error: Exception) -> None:
-        self._report("inference", describe(error))
-        self.get_logger().error(traceback_of(error), throttle_duration_sec=_LOG_PERIOD_S)
+        self._report("inference", describe(error), traceback_of(error))
 
     def report_fault(self, error: Exception) -> None:
         """Report what a callback raised."""
-        self._report("callback", describe(error))
-        self.get_logger().error(traceback_of(error), throttle_duration_sec=_LOG_PERIOD_S)
+        self._report("callback", describe(error), traceback_of(error))
 
-    def _report(self, kind: str, message: str) -> None:
+    def _report(self, kind: str, message: str, details: str = "") -> None:
         self._statistics.problem(kind, message)
-        self.get_logger().error(message, throttle_duration_sec=_LOG_PERIOD_S)
+        if self._throttle.allows(kind):
+            self.get_logger().error(f"{message}\n{details}" if details else message)
 
     def _publish_diagnostics(self) -> None:
         snapshot = self._statistics.snapshot()
@@ -223,6 +225,7 @@ class SpdaSamNode(GuardedLifecycleNode):
             given_up_s=max((time.monotonic() - at_s for _, at_s in self._given_up), default=0.0),
             qos_problems=self._qos_problems,
             facts=self._facts | self._runtime_facts(),
+            clock_waits=clock_waits(self.get_clock()),
         )
 
     def _runtime_facts(self) -> dict[str, str]:

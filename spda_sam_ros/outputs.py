@@ -63,7 +63,8 @@ class Outputs:
             overlay: whether the overlay may be drawn at all.
 
         Returns:
-            `latency_ms`, the age of the image when its masks were out, where it has a stamp; `stage.publish_ms`.
+            `latency_ms`, the age of the image when its masks were out, where it has a stamp and time has begun;
+            `stage.publish_ms`.
         """
         began_s = time.perf_counter()
         header = result.header
@@ -72,14 +73,14 @@ class Outputs:
         self._instances.publish(label_message(result.instances, header))
         self._detections.publish(detections)
         stamp_ns = stamp_to_ns(header.stamp)
-        age_ns = self._node.get_clock().now().nanoseconds - stamp_ns
+        now_ns = self._node.get_clock().now().nanoseconds
         if overlay and self._overlay.get_subscription_count():
             picture = draw_instances(result.rgb, result.instances)
             self._overlay.publish(encode_image(picture, "rgb8", header))
         if self._depth.get_subscription_count() and (seen := result.prediction.depth) is not None:
             self._depth.publish(encode_image(colourise_depth(seen), "rgb8", header))
         publish_ms = {"stage.publish_ms": (time.perf_counter() - began_s) * 1e3}
-        return publish_ms | ({"latency_ms": age_ns / 1e6} if stamp_ns else {})
+        return publish_ms | ({"latency_ms": (now_ns - stamp_ns) / 1e6} if stamp_ns and now_ns else {})
 
     def publish_label_info(self, class_names: Sequence[str], score_threshold: float) -> None:
         """Publish the latched list of classes."""

@@ -12,6 +12,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
 from spda_sam_core.runtimes.backends import BACKENDS
@@ -60,7 +61,7 @@ class Settings:
     depth_transport: str = _parameter("raw", "how depth arrives", choices=("raw", "compressedDepth"))
     score_threshold: float = _parameter(0.3, "lowest score to publish", live=True, limits=(0.0, 1.0))
     class_filter: tuple[str, ...] = _parameter(
-        ("",), "names of the classes to publish; empty strings count for nothing, no name is all", live=True
+        ("",), "names of the classes to publish; empty strings count for nothing; [] is all", live=True
     )
     depth_policy: str = _parameter(
         "estimate",
@@ -122,7 +123,7 @@ class Settings:
             ValueError: why the change is refused.
         """
         known = {row.name: row for row in fields(self)}
-        mine = {name: _from_ros(value) for name, value in changes.items() if name in known}
+        mine = {name: _from_ros(known[name], value) for name, value in changes.items() if name in known}
         for name, value in mine.items():
             if configured and not known[name].metadata["live"] and value != getattr(self, name):
                 raise ValueError(
@@ -133,6 +134,8 @@ class Settings:
 
 
 def _check(row: Field[Any], value: Any) -> None:
+    if isinstance(row.default, tuple) and not (isinstance(value, tuple) and all(isinstance(v, str) for v in value)):
+        raise ValueError(f"{row.name} is {value!r}: give a list of names, such as ['anode', 'ship_hull']; [] is all")
     limits, choices = row.metadata["limits"], row.metadata["choices"]
     # so written that NaN is refused
     if limits is not None and not (math.isfinite(value) and limits[0] <= value <= limits[1]):
@@ -141,7 +144,9 @@ def _check(row: Field[Any], value: Any) -> None:
         raise ValueError(f"{row.name} is '{value}': choose from {', '.join(choices)}")
 
 
-def _from_ros(value: Any) -> Any:
+def _from_ros(row: Field[Any], value: Any) -> Any:
+    if value is None and isinstance(row.default, tuple):  # an empty list has no type in ROS, and arrives as nothing
+        return ()
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
@@ -149,13 +154,17 @@ def declare(node: Node) -> Settings:
     """Declare all parameters on a node and read what it was started with.
 
     Raises:
-        ValueError: a value that `Settings` refuses.
-        rclpy.exceptions.ParameterException: a value that ROS refuses, of another type for instance.
+        ValueError: a value that `Settings` refuses, or of another type.
+        rclpy.exceptions.ParameterException: a value that ROS refuses.
     """
     values: dict[str, Any] = {}
     for row in fields(Settings):
         default = list(row.default) if isinstance(row.default, tuple) else row.default
-        values[row.name] = _from_ros(node.declare_parameter(row.name, default, _descriptor(row)).value)
+        try:
+            values[row.name] = _from_ros(row, node.declare_parameter(row.name, default, _descriptor(row)).value)
+        except InvalidParameterTypeException as error:
+            hint = ": write it with a decimal point, as in 5.0" if isinstance(row.default, float) else ""
+            raise ValueError(f"{error}{hint}") from error
     return Settings(**values)
 
 
@@ -163,6 +172,8 @@ def _descriptor(row: Field[Any]) -> ParameterDescriptor:
     limits, choices = row.metadata["limits"], row.metadata["choices"]
     descriptor = ParameterDescriptor(description=row.metadata["description"])
     descriptor.read_only = row.name == "autostart"
+    # or rclpy refuses an empty list, which comes without a type, or with that of a list of booleans from ros2 param
+    descriptor.dynamic_typing = isinstance(row.default, tuple)
     if not row.metadata["live"]:
         descriptor.additional_constraints = "changes only while the node is unconfigured"
     if choices is not None:

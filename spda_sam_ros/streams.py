@@ -24,6 +24,8 @@ class Stream:
         publishers: how many there are now.
         silent_s: since the last message, None where none came.
         known_s: since the first message, 0 where none came.
+        other_types: types under which it is published and which this node does not hear, such as
+            `sensor_msgs/msg/CompressedImage`.
         lost: how many messages were lost on the way, None where the middleware does not tell.
         lost_lately: how many of them in the last `RECENT_S`.
         lost_share: which share of all that were sent in that time, 0..1.
@@ -33,6 +35,7 @@ class Stream:
     publishers: int
     silent_s: float | None
     known_s: float
+    other_types: tuple[str, ...] = ()
     lost: int | None = None
     lost_lately: int = 0
     lost_share: float = 0.0
@@ -96,8 +99,8 @@ class Arrivals:
         self._lost += count
         self._recent.append((time.monotonic(), 0, count))
 
-    def stream(self, topic: str, publishers: int, now_s: float) -> Stream:
-        """Return what is known now."""
+    def stream(self, topic: str, publishers: int, now_s: float, other_types: tuple[str, ...] = ()) -> Stream:
+        """Return what is known now; arguments are fields of `Stream`."""
         recent = [(came, lost) for at_s, came, lost in self._recent if now_s - at_s <= RECENT_S]
         came, lost = (sum(entry[i] for entry in recent) for i in (0, 1))
         known = self._first_s is not None
@@ -106,6 +109,7 @@ class Arrivals:
             publishers,
             silent_s=now_s - self._last_s if known else None,
             known_s=now_s - self._first_s if self._first_s is not None else 0.0,
+            other_types=other_types,
             lost=self._lost if self.losses_told else None,
             lost_lately=lost,
             lost_share=lost / (came + lost) if lost else 0.0,

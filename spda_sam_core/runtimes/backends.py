@@ -22,9 +22,9 @@ from spda_sam_core.weights.find import find_checkpoint
 _log = logging.getLogger(__name__)
 
 TOLERANCE: dict[Precision, float] = {"float32": 0.08, "float16": 0.25, "int8": 0.4}
-"""How far a backend's answer to the check picture may be from PyTorch's, see `spda_sam_core.graph.check_picture`. Seen were
-0.02 in float32, where rounding moved the edge of a mask, 0.12 in float16, 0.10 in int8; an int8 file that lost 10 AP had
-0.81."""
+"""How far a backend's answer to the check picture may be from PyTorch's, see `spda_sam_core.graph.check_picture`. Seen
+were 0.02 in float32, where rounding moved the edge of a mask, 0.12 in float16 and 0.10 in int8; an int8 file that lost
+10 AP had 0.81."""
 
 
 class Backend(NamedTuple):
