@@ -16,6 +16,7 @@ from spda_sam_core.runtimes.backends import BACKENDS
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_whole
 from training.data.dataset import open_split
+from training.data.vocabulary import load_vocabulary
 from training.learning.run_files import current_commit
 from training.measuring.measure import measure_predicted
 from training.measuring.metrics_table import class_notes, class_table, overall_table, score_table
@@ -82,6 +83,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--backend", default="torch", choices=("auto", *BACKENDS), help="what runs the network (default: torch)"
     )
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        metavar="YAML",
+        help="vocabulary that the model learned with, such as config/classes/sea.yaml: what it calls fish may be "
+        "animal_fish in the data",
+    )
     parser.add_argument("--report", type=Path, help="folder for the report, metrics.json included")
     parser.add_argument("--json", type=Path, help="write the numbers alone to this file")
     options = parser.parse_args(arguments)
@@ -99,6 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
         depth_holes=options.depth_holes,
         batch_size=options.batch_size,
         workers=options.workers,
+        other_names=None if options.classes is None else load_vocabulary(options.classes).names,
     )
     measured = measure_predicted(dataset, predicted)
     metrics = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -22,15 +22,31 @@ class MatchedClasses(NamedTuple):
     further: dict[int, str]
 
 
-def match_classes(model: Sequence[str], data: Sequence[str], category_ids: Sequence[int]) -> MatchedClasses:
+def match_classes(
+    model: Sequence[str],
+    data: Sequence[str],
+    category_ids: Sequence[int],
+    other_names: Mapping[str, Sequence[str]] | None = None,
+) -> MatchedClasses:
     """Match names; composed and decomposed letters are the same.
 
     Args:
         model: names of the model's classes.
         data: names of the classes of the data.
         category_ids: of the classes of the data.
+        other_names: what data may call a class of the model beside its name, see `Vocabulary.names`.
+
+    Raises:
+        ValueError: two classes of the data are one of the model: no detection could tell which it is.
     """
-    known = {_plain(name): category for name, category in zip(data, category_ids, strict=True)}
+    aliases = {_plain(other): _plain(name) for name, others in (other_names or {}).items() for other in others}
+    named = [aliases.get(_plain(name), _plain(name)) for name in data]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{twice} stand for several classes of the data {list(data)}: evaluate without their other names"
+        )
+    known = dict(zip(named, category_ids, strict=True))
     found: list[int] = []
     further: dict[int, str] = {}
     for name in model:
@@ -40,7 +56,9 @@ def match_classes(model: Sequence[str], data: Sequence[str], category_ids: Seque
             further[category] = name
         found.append(category)
     of_model = {_plain(name) for name in model}
-    return MatchedClasses(tuple(found), tuple(name for name in data if _plain(name) not in of_model), further)
+    return MatchedClasses(
+        tuple(found), tuple(name for name, own in zip(data, named, strict=True) if own not in of_model), further
+    )
 
 
 def _plain(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,6 +57,7 @@ def predict(
     depth_holes: float = 0.0,
     batch_size: int | None = None,
     workers: int = WORKERS,
+    other_names: Mapping[str, Sequence[str]] | None = None,
 ) -> PredictedSet:
     """Find the instances in every picture.
 
@@ -69,6 +70,7 @@ def predict(
         batch_size: pictures that go through the network together, whatever their sizes; None: 1 on the CPU, where
             more are no faster, else 4.
         workers: threads that read pictures ahead and encode masks while the network runs.
+        other_names: see `match_classes`.
 
     Returns:
         The same, up to the rounding of larger sums, for every batch size and number of workers.
@@ -82,7 +84,7 @@ def predict(
         batch_size = 1 if model.runtime.device == "cpu" else GPU_BATCH_SIZE
     if batch_size < 1 or workers < 1:
         raise ValueError(f"batch_size {batch_size} and workers {workers} must be at least 1")
-    classes = match_classes(model.class_names, dataset.class_names, dataset.category_ids)
+    classes = match_classes(model.class_names, dataset.class_names, dataset.category_ids, other_names)
     read = partial(_read, dataset, depth_mode, depth_holes)
     encoding: list[Future[list[dict[str, Any]]]] = []
     counting: list[Future[Doubles]] = []
