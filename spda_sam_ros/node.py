@@ -22,7 +22,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.spda_sam import SpdaSam
@@ -72,6 +72,7 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._facts: dict[str, str] = {}
         self.add_on_set_parameters_callback(self._on_parameters)
         self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/segment", self._on_segment)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # steady, so that it goes on while simulated time stands still
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -167,6 +168,16 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._enabled = request.data
         response.success = True
         response.message = "segmentation is on" if request.data else "segmentation is off, images are dropped"
+        return response
+
+    def _on_segment(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            if self._session is None:
+                raise ValueError(f"the node is {self.lifecycle_label}: activate it first")
+            response.message = self._session.segment_newest()
+            response.success = True
+        except ValueError as error:
+            response.message = str(error)
         return response
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:

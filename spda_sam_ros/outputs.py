@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
@@ -16,6 +16,7 @@ from spda_sam_core.results.draw import colourise_depth, draw_instances
 from spda_sam_core.results.metric import Pinhole
 from spda_sam_ros.messages.image import encode_image
 from spda_sam_ros.messages.label_info import label_info_message
+from spda_sam_ros.messages.measurements import measurements_message
 from spda_sam_ros.messages.results import detections_message, label_message
 from spda_sam_ros.pairing import stamp_to_ns
 from spda_sam_ros.qos import endpoint_options, overrides_explained, result_qos
@@ -49,13 +50,14 @@ class Outputs:
         with made:
             self._instances = publisher("instances", Image, 5)
             self._detections = publisher("detections", Detection2DArray, 5)
+            self._measurements = publisher("measurements", PointCloud2, 5)
             self._overlay = publisher("overlay", Image, 1)
             self._depth = publisher("depth", Image, 1)
             self._label_info = publisher("label_info", LabelInfo, 1, latched=True)
             self._made = made.pop_all()
 
     def publish(self, result: Segmented, *, camera: Pinhole | None, overlay: bool) -> dict[str, float]:
-        """Publish a result; pictures only where someone subscribes to them.
+        """Publish a result; pictures and measurements only where someone subscribes to them.
 
         Args:
             result: what was found in one image.
@@ -69,11 +71,16 @@ class Outputs:
         began_s = time.perf_counter()
         header = result.header
         depth_m = None if result.sensor_depth is None else result.sensor_depth.depth_m
-        detections = detections_message(result.instances, header, depth_m=depth_m, camera=camera)
+        detections = detections_message(
+            result.instances, header, depth_m=depth_m, camera=camera, track_ids=result.track_ids
+        )
         self._instances.publish(label_message(result.instances, header))
         self._detections.publish(detections)
         stamp_ns = stamp_to_ns(header.stamp)
         now_ns = self._node.get_clock().now().nanoseconds
+        if depth_m is not None and camera is not None and self._measurements.get_subscription_count():
+            cloud = measurements_message(result.instances, header, depth_m=depth_m, camera=camera)
+            self._measurements.publish(cloud)
         if overlay and self._overlay.get_subscription_count():
             picture = draw_instances(result.rgb, result.instances)
             self._overlay.publish(encode_image(picture, "rgb8", header))

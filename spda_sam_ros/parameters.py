@@ -87,6 +87,11 @@ class Settings:
     max_rate_hz: float = _parameter(
         0.0, "segment at most this often [Hz]; 0 is no limit", live=True, limits=(0.0, 1000.0)
     )
+    tracking: bool = _parameter(
+        False,
+        "follow things from image to image: the same `id` in ~/detections as long as it is the same thing",
+        live=True,
+    )
     overlay: bool = _parameter(True, "draw ~/overlay while someone subscribes to it", live=True)
 
     def __post_init__(self) -> None:

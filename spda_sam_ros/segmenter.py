@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from spda_sam_core.results.instances import Instances
+from spda_sam_core.tracking.tracker import Tracker, TrackerSettings
 from spda_sam_ros.messages.depth import decode_compressed_depth, decode_depth
 from spda_sam_ros.messages.image import ImageMessageError, decode_compressed_image, decode_image
 from spda_sam_ros.pairing import DepthPairing, NoDepth, stamp_to_ns
@@ -20,6 +21,8 @@ from spda_sam_ros.parameters import Settings
 if TYPE_CHECKING:
     from spda_sam_core.spda_sam import Prediction, SpdaSam
 
+_KEEP = 0.5
+"""Of `score_threshold`, down to which a thing that is followed already is published on, so that it does not flicker."""
 _REGISTER = "bring depth into the camera's view with depth_image_proc/register"
 
 
@@ -70,6 +73,7 @@ class Segmented:
         sensor_depth: what was measured, or None.
         no_depth: why nothing was.
         stage_ms: duration of each stage in milliseconds.
+        track_ids: number of each instance's track; None where `tracking` is off.
     """
 
     header: Header
@@ -79,6 +83,7 @@ class Segmented:
     sensor_depth: SensorDepth | None
     no_depth: NoDepth | None
     stage_ms: dict[str, float]
+    track_ids: tuple[int, ...] | None = None
 
 
 class Segmenter:
@@ -87,6 +92,7 @@ class Segmenter:
     def __init__(self, model: SpdaSam, pairing: DepthPairing) -> None:
         self._model = model
         self._pairing = pairing
+        self._tracker: Tracker | None = None
 
     def segment(self, frame: Frame, settings: Settings, *, now_ns: int) -> Segmented:
         """Segment one image.
@@ -130,19 +136,42 @@ class Segmenter:
         (prediction,) = self._model.predict_batch(
             [rgb],
             [None if sensor_depth is None else sensor_depth.depth_m],
-            score_threshold=settings.score_threshold,
+            score_threshold=_KEEP * settings.score_threshold if settings.tracking else settings.score_threshold,
             estimate_depth=settings.depth_policy == "estimate",
         )
         own_ms = {"decode": (decoded_s - began_s) * 1e3, "pair": (paired_s - decoded_s) * 1e3}
+        predicted_s = time.perf_counter()
+        instances, track_ids = self._tracked(prediction.instances, rgb, stamp_ns, settings)
+        if track_ids is not None:
+            own_ms["track"] = (time.perf_counter() - predicted_s) * 1e3
         return Segmented(
             frame.message.header,
             rgb,
-            prediction.instances.filter(class_names=settings.wanted_classes),
+            instances,
             prediction,
             sensor_depth,
             no_depth,
             {**own_ms, **prediction.stage_ms},
+            track_ids,
         )
+
+    def _tracked(
+        self, found: Instances, rgb: NDArray[np.uint8], stamp_ns: int, settings: Settings
+    ) -> tuple[Instances, tuple[int, ...] | None]:
+        """What is to be published, with the numbers of its tracks; classes are filtered after they are followed."""
+        if not settings.tracking:
+            self._tracker = None
+            return found.filter(class_names=settings.wanted_classes), None
+        if self._tracker is None:
+            self._tracker = Tracker()
+        self._tracker.settings = TrackerSettings(
+            begin_score=settings.score_threshold, keep_score=_KEEP * settings.score_threshold
+        )
+        tracked = self._tracker.update(found, rgb, stamp_ns)
+        wanted = settings.wanted_classes
+        names = [tracked.instances.class_names[i] for i in tracked.instances.class_ids]
+        index = [i for i, name in enumerate(names) if wanted is None or name in wanted]
+        return tracked.instances.pick(index), tuple(int(tracked.ids[i]) for i in index)
 
     def _sensor_depth(self, frame: Frame, size_hw: tuple[int, int], settings: Settings) -> SensorDepth:
         header = frame.message.header

@@ -78,6 +78,7 @@ class Session:
         self._deciding = threading.Lock()
         self._undecided = False  # a frame is at hand which is neither out nor counted as dropped
         self._given_up = False
+        self._newest: Frame | None = None
         self._worker: Worker[Frame] = Worker(
             self._process,
             failed=self._failed,
@@ -140,7 +141,25 @@ class Session:
         rate_hz = self._settings().max_rate_hz
         return 1.0 / rate_hz if rate_hz else 0.0
 
+    def segment_newest(self) -> str:
+        """Segment the newest image that came, whether images are wanted or not; results go where they always go.
+
+        Returns:
+            What is being done.
+
+        Raises:
+            ValueError: no image came since activation.
+        """
+        if self._newest is None:
+            raise ValueError(
+                "no image has come since activation: is the camera there, and image remapped to its topic?"
+            )
+        self._worker.submit(Frame(self._newest.message, time.monotonic()))
+        stamp = self._newest.message.header.stamp
+        return f"the image of {stamp.sec}.{stamp.nanosec:09d} is being segmented, see ~/instances and ~/detections"
+
     def _on_image(self, frame: Frame) -> None:
+        self._newest = frame
         if self._enabled():
             self._worker.submit(frame)
         else:

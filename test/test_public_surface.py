@@ -18,7 +18,7 @@ MANIFEST = ElementTree.parse(ROOT / "package.xml")
 PARAMETERS = {
     "autostart", "backend", "checkpoint", "class_filter", "depth_estimator", "depth_policy", "depth_slop_s",
     "depth_transport", "depth_wait_s", "device", "image_transport", "max_age_s", "max_rate_hz", "num_threads",
-    "overlay", "score_threshold",
+    "overlay", "score_threshold", "tracking",
 }  # fmt: skip
 
 SHOW_TOPICS = """
@@ -81,6 +81,7 @@ def test_topics_and_services_have_their_names_and_types():
         "pub /spda_sam/instances sensor_msgs/msg/Image",
         "pub /spda_sam/detections vision_msgs/msg/Detection2DArray",
         "pub /spda_sam/label_info vision_msgs/msg/LabelInfo",
+        "pub /spda_sam/measurements sensor_msgs/msg/PointCloud2",
         "pub /spda_sam/overlay sensor_msgs/msg/Image",
         "pub /spda_sam/depth sensor_msgs/msg/Image",
         "pub /diagnostics diagnostic_msgs/msg/DiagnosticArray",
@@ -88,6 +89,7 @@ def test_topics_and_services_have_their_names_and_types():
         "sub /depth sensor_msgs/msg/Image",
         "sub /camera_info sensor_msgs/msg/CameraInfo",
         "srv /spda_sam/enable std_srvs/srv/SetBool",
+        "srv /spda_sam/segment std_srvs/srv/Trigger",
     }
 
 

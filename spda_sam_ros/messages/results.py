@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ def detections_message(
     *,
     depth_m: NDArray[np.float32] | None = None,
     camera: Pinhole | None = None,
+    track_ids: Sequence[int] | None = None,
 ) -> Detection2DArray:
     """Make the detections, best first.
 
@@ -42,19 +45,21 @@ def detections_message(
         header: that of the image.
         depth_m: (H, W) metric depth of a sensor, NaN unknown.
         camera: the image's camera; with it and `depth_m` the poses are 3-D centroids in its optical frame.
+        track_ids: number of each instance's track, where things are followed.
 
     Returns:
-        One detection per instance. `class_id` is the class name, `id` is empty since nothing is
-        tracked. An unknown position is 0, 0, 0 with a first covariance of -1, as `sensor_msgs` marks it.
+        One detection per instance. `class_id` is the class name, `id` the number of its track, empty where
+        nothing is followed. An unknown position is 0, 0, 0 with a first covariance of -1, as `sensor_msgs` marks it.
     """
     message = Detection2DArray(header=header)
-    for mask, box, score, class_id in zip(
-        instances.masks, instances.boxes_xyxy, instances.scores, instances.class_ids, strict=True
+    ids = [""] * len(instances) if track_ids is None else [str(number) for number in track_ids]
+    for mask, box, score, class_id, track in zip(
+        instances.masks, instances.boxes_xyxy, instances.scores, instances.class_ids, ids, strict=True
     ):
         centroid = None if depth_m is None or camera is None else camera.centroid(mask, box, depth_m)
         hypothesis = ObjectHypothesis(class_id=instances.class_names[class_id], score=float(score))
         result = ObjectHypothesisWithPose(hypothesis=hypothesis, pose=_pose(centroid))
-        message.detections.append(Detection2D(header=header, results=[result], bbox=_box(box)))
+        message.detections.append(Detection2D(header=header, results=[result], bbox=_box(box), id=track))
     return message
 
 
