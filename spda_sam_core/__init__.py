@@ -11,11 +11,13 @@ The rooms in the order in which data flow:
     preprocess   image and depth to the network's input
     resize       shrinking without aliasing
     depth        metric or relative depth to normalised inverse depth; estimators
-    runtimes     what runs the network: the contract, and PyTorch
     network      SpdaSamNetwork: encoder, fusion, self-prompts, decoder
+    graph        the network as one ONNX file: made, described, read and checked
+    runtimes     what runs the network: PyTorch, ONNX Runtime, OpenVINO, TensorRT, and which of them
     results      network outputs to Instances, and pictures and positions of them
     tracking     the same thing under the same number from frame to frame
     spda_sam     SpdaSam: image and depth in, instances out
+    survey       a whole dive: findings, what was seen, the page
     weights      checkpoints, official bases and their download
     cli          the command line spda-sam
 """
