@@ -15,6 +15,7 @@ from spda_sam_ros.watchdog import ERROR_AFTER_S, WARN_AFTER_S, Lag
 Finding = tuple[bytes, str]
 """A level of `DiagnosticStatus` and a sentence."""
 _LONG_LOADING_S = 60.0
+_OLD_CALIBRATION_S = 5.0
 _MUCH_LOST = 0.1
 _MANY_LOST = 3
 _OK, _WARN, _ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -127,6 +128,12 @@ def _input(snapshot: Snapshot, activity: Activity, qos_problems: Mapping[str, st
         if stream.other_types and not stream.publishers:
             yield _WARN, f"nothing comes on {stream.topic}: {wrong_type(stream, name)}"
     depth, info = activity.depth, activity.camera_info
+    if info.silent_s is not None and info.silent_s > _OLD_CALIBRATION_S and depth.flows:
+        yield (
+            _WARN,
+            f"camera_info on {info.topic} stopped {info.silent_s:.0f} s ago, {info.publishers} publisher(s): positions "
+            "are those of the calibration that came last",
+        )
     if depth.stopped:
         yield (
             _WARN,

@@ -86,14 +86,14 @@ class Inputs:
             subscribe("camera_info", "raw", CameraInfo, 1, self._on_camera_info)
             self._made = made.pop_all()
 
-    def pinhole(self, size_hw: tuple[int, int]) -> Pinhole | None:
-        """Return the camera of images of this size, or None where no calibration came.
+    def pinhole(self, size_hw: tuple[int, int], frame_id: str) -> Pinhole | None:
+        """Return the camera of images of this size and frame, or None where no calibration came.
 
         Raises:
             ValueError: a calibration that does not serve.
         """
         info = self._camera_info
-        return None if info is None else pinhole_of(info, size_hw)
+        return None if info is None else pinhole_of(info, size_hw, frame_id)
 
     def stream(self, topic: str) -> Stream:
         """Return what is known of `image`, `depth` or `camera_info`."""

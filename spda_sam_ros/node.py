@@ -227,11 +227,16 @@ class SpdaSamNode(GuardedLifecycleNode):
 
     def _state(self, unanswered_s: float) -> NodeState:
         self._given_up = [(session, at_s) for session, at_s in self._given_up if session.busy_s]
+        activity = None if self._session is None else self._session.activity(unanswered_s)
+        if activity is not None:
+            for stream in (activity.image, activity.depth, activity.camera_info):
+                if stream.flows:  # whatever did not match there has been mended
+                    self._qos_problems.pop(stream.topic, None)
         return NodeState(
             lifecycle=self.lifecycle_label,
             failed_transition=self.failed_transition,
             enabled=self._enabled,
-            activity=None if self._session is None else self._session.activity(unanswered_s),
+            activity=activity,
             loading_s=0.0 if self._loading_since_s is None else time.monotonic() - self._loading_since_s,
             given_up_s=max((time.monotonic() - at_s for _, at_s in self._given_up), default=0.0),
             qos_problems=self._qos_problems,

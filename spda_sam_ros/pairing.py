@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ STREAM_TIMEOUT_S = 2.0
 
 MAXIMUM_LAG_S = 1.0
 """Depth which lags further behind than this is not worth waiting for: the clocks differ, or it stopped."""
+
+LARGEST_OWN_SLOP_S = 0.1
+"""Unless the user says otherwise: at 1 Hz half a period would pair what a robot saw half a second before."""
 
 _FIRST_SLOP_S = 0.02
 _CAPACITY = 8
@@ -83,13 +87,18 @@ class DepthPairing:
             self._changed.notify_all()
 
     def add_depth(self, message: Any) -> bool:
-        """Keep a depth message (any with a header). Returns whether its stamp ran backwards."""
+        """Keep a depth message (any with a header). Returns whether time ran backwards, as when a bag starts again."""
         stamp_ns = stamp_to_ns(message.header.stamp)
         with self._changed:
-            backwards = bool(self._depths) and stamp_ns < self._depths[-1][0]
+            behind_ns = self._depths[-1][0] - stamp_ns if self._depths else 0
+            backwards = behind_ns > MAXIMUM_LAG_S * 1e9
             if backwards:
                 self._depths.clear()
-            self._depths.append((stamp_ns, message))
+            # one that comes late, after a newer one, is put where it belongs
+            place = bisect_right([kept_ns for kept_ns, _ in self._depths], stamp_ns)
+            kept = list(self._depths)
+            kept.insert(place, (stamp_ns, message))
+            self._depths = deque(kept[-_CAPACITY:], maxlen=_CAPACITY)
             self._depth_arrived_s = self._clock()
             self._changed.notify_all()
         return backwards
@@ -117,7 +126,7 @@ class DepthPairing:
 
         Args:
             stamp_ns: stamp of the image.
-            slop_s: largest difference; 0 is half the period of the images seen so far.
+            slop_s: largest difference; 0 is half the period of the images seen so far, at most `LARGEST_OWN_SLOP_S`.
             deadline_s: monotonic time until which to wait at most.
 
         Raises:
@@ -150,4 +159,4 @@ class DepthPairing:
     def _half_image_period_ns(self) -> int:
         if not self._image_periods_ns:
             return round(_FIRST_SLOP_S * 1e9)
-        return round(median(self._image_periods_ns) / 2)
+        return min(round(median(self._image_periods_ns) / 2), round(LARGEST_OWN_SLOP_S * 1e9))

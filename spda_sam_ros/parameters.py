@@ -71,7 +71,7 @@ class Settings:
     )
     depth_slop_s: float = _parameter(
         0.0,
-        "largest stamp difference of a pair [s]; 0 is half the image period",
+        "largest stamp difference of a pair [s]; 0 is half the image period, at most 0.1 s",
         live=True,
         limits=(0.0, 10.0),
     )

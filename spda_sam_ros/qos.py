@@ -64,10 +64,13 @@ def endpoint_options(
     def incompatible(event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
         peer, kind = ("subscription", "publisher") if publisher else ("publisher", "subscription")
+        # the policies that `with_default_policies` lets parameters override
+        here = policy in ("history", "depth", "reliability")
+        or_here = f", or here with the parameter qos_overrides.{topic}.{kind}.{policy}" if here else ""
         mismatch(
             topic,
             f"a {peer} of {topic} has incompatible {policy}, nothing passes between it and this node: "
-            f"change it there, or here with the parameter qos_overrides.{topic}.{kind}.{policy}",
+            f"change it there{or_here}",
         )
 
     callbacks = PublisherEventCallbacks if publisher else SubscriptionEventCallbacks

@@ -201,7 +201,7 @@ class Session:
         camera, samples = None, {f"stage.{name}_ms": ms for name, ms in result.stage_ms.items()}
         if (depth := result.sensor_depth) is not None:
             try:
-                camera = self._inputs.pinhole((result.rgb.shape[0], result.rgb.shape[1]))
+                camera = self._inputs.pinhole((result.rgb.shape[0], result.rgb.shape[1]), result.header.frame_id)
             except ValueError as error:
                 self._report("camera_info", f"no 3-D positions: {error}")
             samples |= {"depth_skew_ms": depth.skew_s * 1e3, "depth_valid_percent": depth.valid_percent}

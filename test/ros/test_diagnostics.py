@@ -203,3 +203,24 @@ def test_all_that_is_wrong_is_said_the_worst_first(statistics):
     assert message.message.startswith("no result for 60 s: the frame at hand is not done after 60 s, usually")
     assert "depth on /camera/depth stopped 60 s ago" in message.message
     assert "a frame given up 99 s ago goes on" in message.message
+
+
+def test_a_calibration_that_comes_no_more_is_said_while_depth_does(statistics):
+    flowing, old = Stream("/camera/depth", 1, 0.1, 90.0), Stream("/camera/camera_info", 0, 60.0, 90.0)
+    seen = activity(image=Stream("/camera/image", 1, 0.1, 90.0), depth=flowing, camera_info=old)
+    message = status(statistics, activity=seen)
+    assert message.level == WARN
+    assert "camera_info on /camera/camera_info stopped 60 s ago" in message.message
+
+
+def test_a_topic_of_another_type_is_named(statistics):
+    wrong = Stream("/cam/depth/compressedDepth", 0, None, 0.0, other_types=("sensor_msgs/msg/CompressedImage",))
+    message = status(statistics, activity=activity(depth=wrong))
+    assert message.level == WARN
+    assert "launch with depth:=/cam/depth and depth_transport:=compressedDepth" in message.message
+
+
+def test_time_that_has_not_begun_is_said(statistics):
+    message = status(statistics, clock_waits=True)
+    assert message.level == WARN
+    assert "use_sim_time is true and nothing has come on /clock" in message.message

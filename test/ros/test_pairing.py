@@ -169,3 +169,24 @@ def test_equal_stamps_are_no_jump():
     assert not pairing.add_image(1000 * MS)
     assert not pairing.add_depth(depth(1000))
     assert not pairing.add_depth(depth(1000))
+
+
+def test_a_depth_that_comes_late_is_put_in_its_place_and_throws_none_away():
+    pairing = filled([900, 1000, 1100])
+    assert not pairing.add_depth(depth(1050))
+    assert find(pairing, 1040).skew_s == pytest.approx(0.010)
+    assert find(pairing, 905).skew_s == pytest.approx(-0.005)
+    assert find(pairing, 1100).skew_s == 0
+
+
+def test_a_bag_that_starts_again_throws_the_depths_of_before_away():
+    pairing = filled([9000, 9100])
+    assert pairing.add_depth(depth(100))
+    assert why_not(pairing, 9100).reason == "unpaired"
+
+
+def test_slow_images_are_not_paired_with_what_was_seen_long_before():
+    pairing = filled([3600], image_period_ms=1000)
+    assert why_not(pairing, 4000).reason == "unpaired"
+    pairing.add_depth(depth(3950))
+    assert find(pairing, 4000).skew_s == pytest.approx(-0.050)

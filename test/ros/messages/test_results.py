@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from spda_sam_core.results.instances import Instances
@@ -92,8 +92,11 @@ def test_the_position_is_the_mean_of_the_visible_surface_in_the_optical_frame():
     assert pose.pose.orientation.w == 1.0
 
 
-def camera_info(k=(0.0,) * 9, p=(0.0,) * 12, height=HEIGHT, width=WIDTH):
-    return CameraInfo(k=k, p=p, height=height, width=width)
+FRAME = "camera_optical_frame"
+
+
+def camera_info(k=(0.0,) * 9, p=(0.0,) * 12, height=HEIGHT, width=WIDTH, **further):
+    return CameraInfo(header=Header(frame_id=FRAME), k=k, p=p, height=height, width=width, **further)
 
 
 K = (100.0, 0.0, 3.0, 0.0, 110.0, 2.0, 0.0, 0.0, 1.0)
@@ -101,12 +104,49 @@ P = (90.0, 0.0, 4.0, 0.0, 0.0, 95.0, 3.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def test_the_rectified_projection_counts_and_else_the_camera_matrix():
-    assert pinhole_of(camera_info(K, P), (HEIGHT, WIDTH)) == Pinhole(90.0, 95.0, 4.0, 3.0)
-    assert pinhole_of(camera_info(K), (HEIGHT, WIDTH)) == Pinhole(100.0, 110.0, 3.0, 2.0)
+    assert pinhole_of(camera_info(K, P), (HEIGHT, WIDTH), FRAME) == Pinhole(90.0, 95.0, 4.0, 3.0)
+    assert pinhole_of(camera_info(K), (HEIGHT, WIDTH), FRAME) == Pinhole(100.0, 110.0, 3.0, 2.0)
+
+
+def seen_through(pinhole, point):
+    """Pixel (x, y) of a point in the optical frame."""
+    x, y, z = point
+    return pinhole.fx * x / z + pinhole.cx, pinhole.fy * y / z + pinhole.cy
+
+
+@pytest.mark.parametrize(("bin_x", "bin_y"), [(1, 1), (2, 2), (4, 2)])
+def test_region_of_interest_and_binning_show_the_same_point_where_the_whole_sensor_would(bin_x, bin_y):
+    roi = RegionOfInterest(x_offset=40, y_offset=20, width=320, height=160)
+    k = (300.0, 0.0, 200.0, 0.0, 310.0, 130.0, 0.0, 0.0, 1.0)
+    whole = pinhole_of(camera_info(k, height=240, width=400), (240, 400), FRAME)
+    info = camera_info(k, height=240, width=400, roi=roi, binning_x=bin_x, binning_y=bin_y)
+    part = pinhole_of(info, (160 // bin_y, 320 // bin_x), FRAME)
+    for point in ((0.1, -0.2, 2.0), (-0.5, 0.3, 1.5)):
+        x, y = seen_through(whole, point)
+        assert seen_through(part, point) == pytest.approx(((x - 40) / bin_x, (y - 20) / bin_y))
+
+
+def test_binning_of_0_is_1_and_a_region_of_0_is_all():
+    assert pinhole_of(camera_info(K, binning_x=0, binning_y=0), (HEIGHT, WIDTH), FRAME).fx == 100.0
+
+
+def test_the_identity_is_no_calibration():
+    identity = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    info = camera_info(identity, height=480, width=640)
+    with pytest.raises(ValueError, match="focal length of 1 pixels for an image of 640x480: this is no calibration"):
+        pinhole_of(info, (480, 640), FRAME)
+
+
+def test_the_calibration_of_another_camera_is_refused_by_its_frame():
+    with pytest.raises(ValueError, match="camera_info is of frame 'camera_optical_frame', the image of 'left': remap"):
+        pinhole_of(camera_info(K), (HEIGHT, WIDTH), "left")
 
 
 def test_a_calibration_which_does_not_serve_is_refused():
-    with pytest.raises(ValueError, match="camera_info is for 8x6 pixels, the image has 640x480"):
-        pinhole_of(camera_info(K, P), (480, 640))
+    with pytest.raises(
+        ValueError,
+        match=r"camera_info is for 8x6 pixels \(8x6, region of interest 0x0, binning 1x1\), the image has 640x480",
+    ):
+        pinhole_of(camera_info(K, P), (480, 640), FRAME)
     with pytest.raises(ValueError, match="not calibrated"):
-        pinhole_of(camera_info(), (HEIGHT, WIDTH))
+        pinhole_of(camera_info(), (HEIGHT, WIDTH), FRAME)
