@@ -198,7 +198,7 @@ def test_the_doctor_names_what_is_broken_and_ends_with_its_status(monkeypatch, c
     for part in ("python", "torch", "gpu", "checkpoint tiny", "ROS 2", "vision_msgs"):
         assert part in said
     monkeypatch.setenv("SPDA_SAM_CHECKPOINTS", "/nowhere")
-    monkeypatch.setattr(doctor, "version", lambda _: "1")
+    monkeypatch.setattr(doctor, "version_of", lambda _: "1")
     monkeypatch.setattr(doctor.importlib, "import_module", lambda name: ast.literal_eval("1/0"))
     assert doctor.main([]) == 1
     assert "BROKEN" in capsys.readouterr().out

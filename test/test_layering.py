@@ -87,9 +87,11 @@ class NoRos:
         if name.split(".")[0] in {ROS | {"training"}!r} or name.endswith("_msgs"):
             raise ImportError(name)
 sys.meta_path.insert(0, NoRos())
-import pkgutil, spda_sam_core
+import importlib.util, pkgutil, spda_sam_core
+optional = {{"spda_sam_core.runtimes.openvino": "openvino"}}
 for module in pkgutil.walk_packages(spda_sam_core.__path__, "spda_sam_core."):
-    __import__(module.name)
+    if importlib.util.find_spec(optional.get(module.name, "sys")) is not None:
+        __import__(module.name)
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
