@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from benchmarks.scaling import Point, main, points, table
@@ -29,6 +30,7 @@ def test_ratios_are_to_the_first_of_the_same_axis() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_network_that_fits_other_k_and_sizes(tmp_path, capsys) -> None:
     torch.manual_seed(0)
     config = load_model_config(

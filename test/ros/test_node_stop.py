@@ -68,7 +68,9 @@ def test_while_a_model_loads(start, tiny_checkpoint, tmp_path, number):
         stopped(node, number)
 
 
-@pytest.mark.parametrize("steps", [(), ("configure",), ("configure", "activate", "deactivate")])
+@pytest.mark.parametrize(
+    "steps", [(), pytest.param(("configure",), marks=pytest.mark.slow), ("configure", "activate", "deactivate")]
+)
 def test_in_a_state_of_rest(start, tiny_checkpoint, steps):
     with start({"checkpoint": tiny_checkpoint, "autostart": "false"}) as (node, robot):
         for step in steps:
@@ -95,7 +97,7 @@ def test_with_images_coming_and_signals_more_than_one(start, tiny_checkpoint):
         stopped(node, signal.SIGINT, signal.SIGINT, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", [SIGNALS[0], *(pytest.param(s, marks=pytest.mark.slow) for s in SIGNALS[1:])])
 def test_while_a_frame_hangs(start, tiny_checkpoint, tmp_path, number):
     with start({"checkpoint": tiny_checkpoint}, faults=tmp_path) as (node, robot):
         robot.wait_for_state("active")

@@ -34,10 +34,10 @@ def assert_nothing_is_left(robot, checkpoint):
     ("override", "value"),
     [
         ("/image.subscription.reliability", "best-effort"),
-        ("/camera_info.subscription.reliability", "relyable"),
-        ("/depth.subscription.depth", "three"),
+        pytest.param("/camera_info.subscription.reliability", "relyable", marks=pytest.mark.slow),
+        pytest.param("/depth.subscription.depth", "three", marks=pytest.mark.slow),
         ("/spda_sam/detections.publisher.reliability", "best-effort"),
-        ("/spda_sam/label_info.publisher.history", "keep-all"),
+        pytest.param("/spda_sam/label_info.publisher.history", "keep-all", marks=pytest.mark.slow),
     ],
 )
 def test_an_override_that_is_no_policy_is_an_error_that_names_it_and_nothing_is_left(
