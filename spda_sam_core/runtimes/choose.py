@@ -100,8 +100,11 @@ def _by_speed(path: Path, names: Sequence[str], device: str, threads: int) -> tu
             else:
                 _log.warning("backend %s is left out: %s", name, answer)
                 problems.append(f"{name}: {answer}")
-        record.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(record, json.dumps({"checkpoint": str(path), "ms": times, "problems": problems}, indent=1).encode())
+        if not problems:  # what failed may have failed for a moment, as where memory ran out: it is tried again
+            record.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(
+                record, json.dumps({"checkpoint": str(path), "ms": times, "problems": problems}, indent=1).encode()
+            )
     ordered = sorted(times, key=lambda name: times[name])
     measured = ", ".join(f"{name} {times[name]:.0f} ms" for name in ordered)
     return ordered, f"fastest here: {measured} ({record})", problems

@@ -125,3 +125,12 @@ def test_an_export_that_fails_says_why(checkpoint) -> None:
 def test_the_version_is_that_of_the_distribution_which_may_have_another_name() -> None:
     assert version_of("cv2").count(".") >= 2  # of opencv-python-headless
     assert version_of("no_such_module") == ""
+
+
+def test_a_failure_is_not_remembered_for_it_may_have_been_of_a_moment(checkpoint, measured) -> None:
+    answers, asked = measured
+    answers["onnxruntime"] = "Cannot allocate memory"
+    assert choose.load_chosen(checkpoint).runtime.facts()["backend"] == "torch"
+    answers["onnxruntime"] = 30.0
+    assert choose.load_chosen(checkpoint).runtime.facts()["backend"] == "onnxruntime"
+    assert len(asked) == 4
