@@ -9,10 +9,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+from benchmarks.processes import megabytes, status_of
 
 RuntimeName = Literal["PyTorch", "ONNX Runtime", "OpenVINO"]
 
@@ -120,7 +121,8 @@ def _serve(entry: Entry, threads: int) -> None:
         answer(_milliseconds(call))
         for request in sys.stdin:
             if request.strip() == "peak":
-                answer(_peak_mb())
+                # getrusage's peak would begin with that of the process that started this one
+                answer(megabytes(status_of("self")["VmHWM"]))
             else:
                 call()
                 answer(_milliseconds(call))
@@ -132,13 +134,6 @@ def _milliseconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return (time.perf_counter() - start) * 1e3
-
-
-def _peak_mb() -> float:
-    """Linux's VmHWM; getrusage's would begin with that of the process that started this one."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (kib,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(kib) * 1024 / 1e6
 
 
 def _load(entry: Entry, threads: int) -> Callable[[], object]:

@@ -6,14 +6,14 @@ python -m benchmarks.instances_per_picture tiny --k 24 40 100 --l 16 24 100
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from benchmarks.timing import median_ms
-from spda_sam_core.network.network import SpdaSamNetwork, build_network
+from benchmarks.torch_calls import changed
+from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.runtimes.torch_runtime import TorchRuntime
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import load_checkpoint
@@ -22,13 +22,6 @@ from training.measuring.measure import evaluate
 
 Variant = tuple[str, int, int]
 """Checkpoint, K and L."""
-
-
-def with_k(network: SpdaSamNetwork, k: int, instances: int) -> SpdaSamNetwork:
-    """The same weights, K proposals and L instances per picture."""
-    changed = build_network(dataclasses.replace(network.config, num_proposals=k, num_instances=instances))
-    changed.load_state_dict(network.state_dict())
-    return changed.eval()
 
 
 @torch.inference_mode()
@@ -61,7 +54,10 @@ def main(arguments: list[str] | None = None) -> None:
     for checkpoint in options.checkpoints:
         network, info = load_checkpoint(checkpoint)
         name = f"{info.path.parent.name}/{info.path.stem}"
-        networks |= {(name, k, drawn): with_k(network, k, drawn) for k, drawn in zip(options.k, options.l, strict=True)}
+        networks |= {
+            (name, k, drawn): changed(network, num_proposals=k, num_instances=drawn)
+            for k, drawn in zip(options.k, options.l, strict=True)
+        }
     milliseconds = times_ms(networks, options.rounds)
     dataset = open_split(options.data, options.split, limit=options.limit)
     print("| checkpoint | K | L | mask AP | class-agnostic AP | AR@100 | ms per picture | ratio |")

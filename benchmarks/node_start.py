@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from benchmarks.processes import megabytes, status_of
 from benchmarks.soak import CameraProcess
 from benchmarks.stop_time import Witness
 from spda_sam_ros.demo.__main__ import environment
@@ -59,12 +60,8 @@ def start_once(checkpoint: str, backend: str) -> Start:
         witness.wait_until(lambda: witness.frames > 0)
         first_mask_s = time.monotonic() - began
         witness.wait_until(lambda: witness.frames >= FRAMES)
-        return Start(first_mask_s, _kib(node.pid, "VmRSS") * 1024 / 1e6, _kib(node.pid, "VmHWM") * 1024 / 1e6)
-
-
-def _kib(process: int, name: str) -> int:
-    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith(name)))
+        status = status_of(node.pid)
+        return Start(first_mask_s, megabytes(status["VmRSS"]), megabytes(status["VmHWM"]))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import onnx
-import onnxruntime
 from onnx import NodeProto
+
+from spda_sam_core.graph.export import fold
 
 
 class Cost(NamedTuple):
@@ -32,13 +33,9 @@ def cost(path: Path) -> Cost:
         path: an ONNX file of fixed sizes, weights inside.
     """
     with tempfile.TemporaryDirectory() as folder:
-        folded = Path(folder) / "folded.onnx"  # shapes that are computed from constants are constants then
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(folded)
-        options.log_severity_level = 3
-        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        graph = onnx.shape_inference.infer_shapes(onnx.load(folded), data_prop=True).graph
+        # shapes that are computed from constants are constants then
+        folded = fold(path, Path(folder) / "folded.onnx")
+        graph = onnx.shape_inference.infer_shapes(folded, data_prop=True).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         dims = value.type.tensor_type.shape.dim

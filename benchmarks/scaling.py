@@ -6,7 +6,6 @@ python -m benchmarks.scaling --checkpoint tiny --plot docs/images/scaling.png
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,9 +19,8 @@ from tqdm import tqdm
 
 from benchmarks.contestant import Contestant, Entry
 from benchmarks.pictures import rendered_picture
-from benchmarks.torch_calls import network_of
+from benchmarks.torch_calls import changed, network_of
 from spda_sam_core.graph.export import to_onnx
-from spda_sam_core.network.network import build_network
 
 
 class Point(NamedTuple):
@@ -55,11 +53,10 @@ def measure(checkpoint: str, settings: Sequence[Point], rounds: int) -> list[tup
     with tempfile.TemporaryDirectory() as folder:
         try:
             for i, point in enumerate(tqdm(settings, desc="loading", unit="network")):
-                changed = build_network(dataclasses.replace(network.config, **point.changes)).eval()
-                changed.load_state_dict(network.state_dict())
+                varied = changed(network, **point.changes)
                 graph, feed = Path(folder) / f"{i}.onnx", Path(folder) / f"{i}.npz"
-                graph.write_bytes(to_onnx(changed))
-                np.savez(feed, **rendered_picture(changed))  # type: ignore[arg-type]  # the stub wants bools
+                graph.write_bytes(to_onnx(varied))
+                np.savez(feed, **rendered_picture(varied))  # type: ignore[arg-type]  # the stub wants bools
                 running.append(Contestant(Entry(point.axis, "ONNX Runtime", str(graph), feed=str(feed)), point.threads))
             times = [[c.run() for c in running] for _ in tqdm(range(rounds), desc="timing", unit="round")]
             return [

@@ -27,6 +27,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
+from benchmarks.processes import megabytes, status_of
 from spda_sam_core.weights.files import write_whole
 from spda_sam_ros.demo.__main__ import environment
 from spda_sam_ros.pairing import stamp_to_ns
@@ -66,9 +67,8 @@ class Seen:
 
 def memory_and_threads(pid: int) -> tuple[float, int]:
     """Resident memory in MB (10^6 bytes) and threads of a process."""
-    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    entries = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return int(entries["VmRSS"].split()[0]) * 1024 / 1e6, int(entries["Threads"])
+    status = status_of(pid)
+    return megabytes(status["VmRSS"]), int(status["Threads"])
 
 
 class CameraProcess:

@@ -27,6 +27,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
+from benchmarks.processes import status_of
 from benchmarks.soak import CameraProcess
 from spda_sam_core.weights.files import write_whole
 from spda_sam_ros.demo.__main__ import environment
@@ -88,8 +89,7 @@ class Witness:
 
 def listens(pid: int) -> bool:
     """Whether a process has a handler for SIGTERM."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    caught = int(next(line.split()[1] for line in lines if line.startswith("SigCgt")), 16)
+    caught = int(status_of(pid)["SigCgt"], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 

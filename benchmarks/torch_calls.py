@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,24 +18,27 @@ RANDOM = "random "
 """Before the name of a preset: that network with random weights."""
 
 
+def changed(network: SpdaSamNetwork, **changes: Any) -> SpdaSamNetwork:
+    """The same preset with some of its configuration changed, and those of the network's weights that it still has."""
+    other = build_network(dataclasses.replace(network.config, **changes))
+    own, given = other.state_dict(), network.state_dict()
+    other.load_state_dict({name: given[name] for name in own})
+    return other.eval()
+
+
 def network_of(name: str, *, depth: bool = True) -> SpdaSamNetwork:
     """A network by the name of its checkpoint or, after "random ", of its preset.
 
     Args:
         name: a file, the name of a shipped checkpoint, or "random sam_vit_b".
-        depth: False: built without depth, with those of its weights that it still has.
+        depth: False: built without depth.
     """
     if name.startswith(RANDOM):
         torch.manual_seed(0)
         config = load_model_config(name.removeprefix(RANDOM), class_names=("thing",))
         return build_network(dataclasses.replace(config, use_depth=depth)).eval()
     network, _ = load_checkpoint(name)
-    if depth:
-        return network
-    changed = build_network(dataclasses.replace(network.config, use_depth=False))
-    own, given = changed.state_dict(), network.state_dict()
-    changed.load_state_dict({key: given[key] for key in own})
-    return changed.eval()
+    return network if depth else changed(network, use_depth=False)
 
 
 def ours(threads: int, name: str, depth: bool, feed: str) -> Callable[[], object]:

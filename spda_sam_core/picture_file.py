@@ -10,7 +10,7 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -238,3 +238,12 @@ def _exif_orientation(tiff: bytes) -> int | None:
             (value,) = struct.unpack_from(order + ("I" if kind == _LONG else "H"), tiff, entry + 8)
             return value if 1 <= value <= 8 else None
     return None
+
+
+def write_picture(path: Path, pixels: NDArray[Any]) -> None:
+    """Write a picture by its suffix, B G R or grey; OSError says what OpenCV keeps to itself."""
+    done, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
+    if not done:
+        raise OSError(f"{path}: OpenCV cannot encode {pixels.shape} pixels as {path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.tobytes())

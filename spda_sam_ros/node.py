@@ -112,8 +112,6 @@ class SpdaSamNode(GuardedLifecycleNode):
             "depth_estimator": settings.depth_estimator or "the network's own",
             "terms_of_use": "; ".join(model.terms) or "Apache-2.0",
         }
-        if model.terms:
-            self.get_logger().warning(f"{settings.checkpoint} on these terms only: {self._facts['terms_of_use']}")
         self.get_logger().info(
             f"{model.preset} loaded, {len(model.class_names)} classes; {model.runtime.facts()['backend']} on "
             f"{model.runtime.device}: {model.backend_reason}"

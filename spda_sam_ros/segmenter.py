@@ -21,8 +21,6 @@ from spda_sam_ros.parameters import Settings
 if TYPE_CHECKING:
     from spda_sam_core.spda_sam import Prediction, SpdaSam
 
-_KEEP = 0.5
-"""Of `score_threshold`, down to which a thing that is followed already is published on, so that it does not flicker."""
 _REGISTER = "bring depth into the camera's view with depth_image_proc/register"
 
 
@@ -133,15 +131,16 @@ class Segmenter:
             if settings.depth_policy == "drop":
                 raise Dropped("no_depth", str(error)) from error
         paired_s = time.perf_counter()
+        following = TrackerSettings.beginning_at(settings.score_threshold) if settings.tracking else None
         (prediction,) = self._model.predict_batch(
             [rgb],
             [None if sensor_depth is None else sensor_depth.depth_m],
-            score_threshold=_KEEP * settings.score_threshold if settings.tracking else settings.score_threshold,
+            score_threshold=settings.score_threshold if following is None else following.keep_score,
             estimate_depth=settings.depth_policy == "estimate",
         )
         own_ms = {"decode": (decoded_s - began_s) * 1e3, "pair": (paired_s - decoded_s) * 1e3}
         predicted_s = time.perf_counter()
-        instances, track_ids = self._tracked(prediction.instances, rgb, stamp_ns, settings)
+        instances, track_ids = self._tracked(prediction.instances, rgb, stamp_ns, following, settings.wanted_classes)
         if track_ids is not None:
             own_ms["track"] = (time.perf_counter() - predicted_s) * 1e3
         return Segmented(
@@ -156,22 +155,22 @@ class Segmenter:
         )
 
     def _tracked(
-        self, found: Instances, rgb: NDArray[np.uint8], stamp_ns: int, settings: Settings
+        self,
+        found: Instances,
+        rgb: NDArray[np.uint8],
+        stamp_ns: int,
+        following: TrackerSettings | None,
+        wanted: tuple[str, ...] | None,
     ) -> tuple[Instances, tuple[int, ...] | None]:
         """What is to be published, with the numbers of its tracks; classes are filtered after they are followed."""
-        if not settings.tracking:
+        if following is None:
             self._tracker = None
-            return found.filter(class_names=settings.wanted_classes), None
+            return found.filter(class_names=wanted), None
         if self._tracker is None:
             self._tracker = Tracker()
-        self._tracker.settings = TrackerSettings(
-            begin_score=settings.score_threshold, keep_score=_KEEP * settings.score_threshold
-        )
-        tracked = self._tracker.update(found, rgb, stamp_ns)
-        wanted = settings.wanted_classes
-        names = [tracked.instances.class_names[i] for i in tracked.instances.class_ids]
-        index = [i for i, name in enumerate(names) if wanted is None or name in wanted]
-        return tracked.instances.pick(index), tuple(int(tracked.ids[i]) for i in index)
+        self._tracker.settings = following
+        tracked = self._tracker.update(found, rgb, stamp_ns).of_classes(wanted)
+        return tracked.instances, tuple(tracked.ids.tolist())
 
     def _sensor_depth(self, frame: Frame, size_hw: tuple[int, int], settings: Settings) -> SensorDepth:
         header = frame.message.header

@@ -39,15 +39,17 @@ def in_precision(model: bytes, precision: Precision, calibrate_on: Sequence[Feed
     """
     if precision == "float32":
         return model
+    original = onnx.load_from_string(model)
+    # before the converter, which changes the graph that it is given
+    entries = {entry.key: entry.value for entry in original.metadata_props}
     if precision == "float16":
         blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
-        converted = convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True, op_block_list=blocked)
+        converted = convert_float_to_float16(original, keep_io_types=True, op_block_list=blocked)
         _sort(converted.graph)
     else:
         if not calibrate_on:
             raise ValueError("int8 needs pictures to calibrate on: give at least one")
-        converted = _quantised(model, calibrate_on)
-    entries = {entry.key: entry.value for entry in onnx.load_from_string(model).metadata_props}
+        converted = _quantised(original, calibrate_on)
     onnx.helper.set_model_props(converted, entries | {"precision": precision})
     onnx.checker.check_model(converted, full_check=True)
     return converted.SerializeToString()
@@ -63,11 +65,11 @@ class _Reader(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def _quantised(model: bytes, feeds: Sequence[Feed]) -> onnx.ModelProto:
+def _quantised(model: onnx.ModelProto, feeds: Sequence[Feed]) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        before.write_bytes(model)
-        graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model)).graph
+        onnx.save(model, before)
+        graph = onnx.shape_inference.infer_shapes(model).graph
         quantize_static(
             before,
             after,

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.picture_file import write_picture
 from spda_sam_core.results.draw import contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.results.polygons import polygons_of
@@ -59,8 +60,8 @@ class Findings:
         if place in self.places:  # a.png beside a.jpg
             place = PurePosixPath(name)
         self.places.add(place)
-        _write_picture(self.folder / "overlays" / f"{place}.jpg", overlay[..., ::-1])
-        _write_picture(self.folder / "labels" / f"{place}.png", instances.to_label_image())
+        write_picture(self.folder / "overlays" / f"{place}.jpg", overlay[..., ::-1])
+        write_picture(self.folder / "labels" / f"{place}.png", instances.to_label_image())
         image_id = len(self.images) + 1
         if len(self.images) % self.step == 0 and len(self.cells) < SHEET_CELLS:
             self.cells.append(_shrunk(overlay))
@@ -90,7 +91,7 @@ class Findings:
             written.append(self._json("labelling.json", {**self._frame(), "annotations": drawn}))
         if self.cells:
             sheet = contact_sheet(self.cells, columns=min(4, len(self.cells)), titles=self.titles)
-            _write_picture(self.folder / "contact_sheet.jpg", sheet[..., ::-1])
+            write_picture(self.folder / "contact_sheet.jpg", sheet[..., ::-1])
             written.append(self.folder / "contact_sheet.jpg")
         return written
 
@@ -110,12 +111,3 @@ def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small: NDArray[np.uint8] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     return small
-
-
-def _write_picture(path: Path, pixels: NDArray[Any]) -> None:
-    """Write a picture by its suffix; OSError says what OpenCV keeps to itself."""
-    encoded, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
-    if not encoded:
-        raise OSError(f"{path}: OpenCV cannot encode {pixels.shape} pixels as {path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.tobytes())

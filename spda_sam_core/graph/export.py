@@ -81,11 +81,7 @@ def to_onnx(network: SpdaSamNetwork, metadata: Mapping[str, str] | None = None) 
                     f"preset '{network.config.preset}' at input_size {size}: {error}. SAM's ViT can be exported at its "
                     "own 1024 only: other sizes resample its positions in a way newer than the opset"
                 ) from error
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(folded)
-        onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
-        model = onnx.load(folded)
+        model = fold(raw, folded)
     domains = {node.domain for node in model.graph.node}
     used = [entry for entry in model.opset_import if entry.domain in domains]  # ONNX Runtime lists all it knows
     del model.opset_import[:]
@@ -93,6 +89,15 @@ def to_onnx(network: SpdaSamNetwork, metadata: Mapping[str, str] | None = None) 
     onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def fold(raw: Path, folded: Path) -> onnx.ModelProto:
+    """Write a graph with its constants folded by ONNX Runtime, and read it."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folded)
+    onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+    return onnx.load(folded)
 
 
 @torch.inference_mode()

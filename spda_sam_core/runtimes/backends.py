@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from spda_sam_core.graph.cache import graph_of, is_graph
-from spda_sam_core.graph.check_picture import answer, check_inputs, difference
-from spda_sam_core.graph.onnx_file import GraphFile, Precision
+from spda_sam_core.graph.check_picture import compare
+from spda_sam_core.graph.onnx_file import GraphFile
 from spda_sam_core.runtimes.runtime import BackendError, Runtime
 from spda_sam_core.runtimes.tensorrt.cuda import has_gpu
 from spda_sam_core.weights.files import CheckpointError
 from spda_sam_core.weights.find import find_checkpoint
 
 _log = logging.getLogger(__name__)
-
-TOLERANCE: dict[Precision, float] = {"float32": 0.08, "float16": 0.25, "int8": 0.4}
-"""How far a backend's answer to the check picture may be from PyTorch's, see `spda_sam_core.graph.check_picture`. Seen
-were 0.02 in float32, where rounding moved the edge of a mask, 0.12 in float16 and 0.10 in int8; an int8 file that lost
-10 AP had 0.81."""
 
 
 class Backend(NamedTuple):
@@ -107,8 +102,14 @@ def load_backend(
 
 def version_of(module: str) -> str:
     """The version of the distribution that brings a module, which may have another name; empty where none does."""
-    names = packages_distributions().get(module, ())
+    names = _distributions().get(module, ())
     return ", ".join(sorted({version(name) for name in names}))
+
+
+@functools.cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    """Of each module the distributions that bring it; finding them reads the metadata of all that is installed."""
+    return packages_distributions()
 
 
 def find_backend(name: str) -> Backend:
@@ -128,13 +129,12 @@ def check(runtime: Runtime, graph: GraphFile) -> None:
     Raises:
         BackendError: with the figures.
     """
-    found = difference(graph.check, answer(runtime.run(*check_inputs(graph.info.input_size).values())))  # type: ignore[arg-type]
-    limit = TOLERANCE[graph.precision]
-    if math.isnan(found) or found > limit:
+    found = compare(graph, runtime.run)
+    if not found.is_rounding:
         name = runtime.facts().get("backend", type(runtime).__name__)
         raise BackendError(
-            f"{name} computes something else than PyTorch from {graph.path.name}: its answer to the check picture "
-            f"differs by {found:.3g}, at most {limit} is rounding in {graph.precision}. Take another backend or version"
+            f"{name} computes something else than PyTorch from {graph.path.name}: {found}. Take another backend or "
+            "version"
         )
 
 

@@ -86,12 +86,13 @@ def candidates(path: Path, device: str) -> list[str]:
 
 def _by_speed(path: Path, names: Sequence[str], device: str, threads: int) -> tuple[list[str], str, list[str]]:
     """The backends, fastest first, why, and what those said that failed; measured now, or remembered."""
+    problems: list[str] = []
     record = cache_folder() / "backends" / f"{_key(path, names, device, threads)}.json"
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
-        times, problems = {str(n): float(ms) for n, ms in known["ms"].items()}, [str(p) for p in known["problems"]]
+        times = {str(name): float(ms) for name, ms in known["ms"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not measured yet, or a damaged record
-        times, problems = {}, []
+        times = {}
         _log.info("measuring %s once for this machine and checkpoint", ", ".join(names))
         for name in names:
             answer = measure_apart(path, name, device, threads)
@@ -102,9 +103,7 @@ def _by_speed(path: Path, names: Sequence[str], device: str, threads: int) -> tu
                 problems.append(f"{name}: {answer}")
         if not problems:  # what failed may have failed for a moment, as where memory ran out: it is tried again
             record.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(
-                record, json.dumps({"checkpoint": str(path), "ms": times, "problems": problems}, indent=1).encode()
-            )
+            write_whole(record, json.dumps({"checkpoint": str(path), "ms": times}, indent=1).encode())
     ordered = sorted(times, key=lambda name: times[name])
     measured = ", ".join(f"{name} {times[name]:.0f} ms" for name in ordered)
     return ordered, f"fastest here: {measured} ({record})", problems

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
+
 import onnxruntime
 from numpy.typing import NDArray
 
 from spda_sam_core.graph.onnx_file import GraphFile
-from spda_sam_core.runtimes.graph_runtime import each_image, output_names, stacked
-from spda_sam_core.runtimes.runtime import BackendError, NetworkInfo, RawOutput
+from spda_sam_core.runtimes.graph_runtime import GraphRuntime, each_image, output_names, stacked
+from spda_sam_core.runtimes.runtime import BackendError, RawOutput
 
 _WARNINGS_LEFT_OUT = 3
 
 
-class OnnxRuntime:
+class OnnxRuntime(GraphRuntime):
     """Runs an exported network.
 
     Args:
@@ -26,10 +28,8 @@ class OnnxRuntime:
     """
 
     def __init__(self, graph: GraphFile, *, device: str = "cpu", num_threads: int = 0) -> None:
-        self.info: NetworkInfo = graph.info
-        self.device = device
-        self._precision = graph.precision
-        self._threads = num_threads
+        backend = ("onnxruntime", onnxruntime.__version__)
+        super().__init__(graph, device, backend, {"threads": str(num_threads or "all")})
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.log_severity_level = _WARNINGS_LEFT_OUT
@@ -54,26 +54,9 @@ class OnnxRuntime:
         self._read = [entry.name for entry in self._session.get_inputs()]
         self._outputs = output_names([entry.name for entry in self._session.get_outputs()])
 
-    def run(
-        self,
-        image: NDArray[np.uint8],
-        inverse_depth: NDArray[np.float32],
-        depth_valid: NDArray[np.float32],
-        estimate: NDArray[np.float32],
-    ) -> RawOutput:
-        """See `Runtime.run`."""
-        feeds = each_image((image, inverse_depth, depth_valid, estimate), self._read)
+    def _run_each(self, arrays: Sequence[NDArray[Any]]) -> RawOutput:
+        feeds = each_image(arrays, self._read)
         return stacked([self._session.run(self._outputs, dict(feed)) for feed in feeds])
-
-    def facts(self) -> dict[str, str]:
-        """See `Runtime.facts`."""
-        return {
-            "backend": "onnxruntime",
-            "backend_version": onnxruntime.__version__,
-            "device": self.device,
-            "precision": self._precision,
-            "threads": str(self._threads or "all"),
-        }
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import openvino
 from numpy.typing import NDArray
 
 from spda_sam_core.graph.onnx_file import GraphFile
-from spda_sam_core.runtimes.graph_runtime import INPUTS, each_image, output_names, stacked
-from spda_sam_core.runtimes.runtime import BackendError, NetworkInfo, RawOutput
+from spda_sam_core.runtimes.graph_runtime import INPUTS, GraphRuntime, each_image, output_names, stacked
+from spda_sam_core.runtimes.runtime import BackendError, RawOutput
 
 
-class OpenVino:
+class OpenVino(GraphRuntime):
     """Runs an exported network.
 
     Args:
@@ -25,14 +26,10 @@ class OpenVino:
         BackendError: the file cannot be loaded, or another device.
     """
 
-    device = "cpu"
-
     def __init__(self, graph: GraphFile, *, device: str = "cpu", num_threads: int = 0) -> None:
         if device != "cpu":
             raise BackendError(f"device '{device}': OpenVINO is used on the CPU only: say 'cpu', or another backend")
-        self.info: NetworkInfo = graph.info
-        self._precision = graph.precision
-        self._threads = num_threads
+        super().__init__(graph, device, ("openvino", openvino.__version__), {"threads": str(num_threads or "all")})
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             # left to itself it takes bfloat16 where the CPU has it, and finds other things than PyTorch does
@@ -51,30 +48,13 @@ class OpenVino:
         known = [name for entry in self._model.outputs for name in entry.names]
         self._outputs = output_names(known)
 
-    def run(
-        self,
-        image: NDArray[np.uint8],
-        inverse_depth: NDArray[np.float32],
-        depth_valid: NDArray[np.float32],
-        estimate: NDArray[np.float32],
-    ) -> RawOutput:
-        """See `Runtime.run`."""
+    def _run_each(self, arrays: Sequence[NDArray[Any]]) -> RawOutput:
         found = []
-        for feed in each_image((image, inverse_depth, depth_valid, estimate), self._read):
+        for feed in each_image(arrays, self._read):
             self._request.infer(dict(feed), share_inputs=True)
             # copied: the request writes its next results into the same memory
             found.append([np.array(self._request.get_tensor(name).data) for name in self._outputs])
         return stacked(found)
-
-    def facts(self) -> dict[str, str]:
-        """See `Runtime.facts`."""
-        return {
-            "backend": "openvino",
-            "backend_version": openvino.__version__,
-            "device": self.device,
-            "precision": self._precision,
-            "threads": str(self._threads or "all"),
-        }
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -100,10 +100,9 @@ def survey_dive(
         OSError: a file that cannot be written.
         ValueError: frames that are not those of the journal.
     """
-    keep = threshold / 2
     lost_s = max(_LOST_S, _LOST_FRAMES * interval_s)
     pause_s = max(_LONG_PAUSE_S, _LONG_PAUSE_FRAMES * interval_s)
-    tracker = Tracker(TrackerSettings(begin_score=threshold, keep_score=keep, lost_s=lost_s))
+    tracker = Tracker(TrackerSettings.beginning_at(threshold, lost_s=lost_s))
     findings, wanted = Findings(lost_s), set(classes) if classes is not None else None
     dive = Dive(findings.all, Strip(camera))
     last: Frame | None = None
@@ -125,7 +124,7 @@ def survey_dive(
                 followed = followed and frame.stamp_ns - last.stamp_ns <= pause_s * 1e9
             found = journal.recall(frame)
             if found is None:
-                found = model.predict(frame.rgb, frame.depth_m, score_threshold=keep)
+                found = model.predict(frame.rgb, frame.depth_m, score_threshold=tracker.settings.keep_score)
                 journal.add(frame, found)
             tracked = tracker.update(found, frame.rgb, frame.stamp_ns)
             dive.strip.move(tracked, frame.depth_m, number, follows=followed)
@@ -134,7 +133,7 @@ def survey_dive(
             sight = sight_of(frame.rgb)
             if sight == "clear":
                 dive.strip.paint(frame.rgb, _covered(tracked.instances))
-            shown = _reported(tracked, wanted)
+            shown = tracked.of_classes(wanted, but=HULL)
             views = [_view(shown, k, frame, dive.strip, way) for k in range(len(shown.ids))]
             for k, (view, finding, best) in enumerate(findings.frame(views, frame.rgb)):
                 table.writerow(_row(frame, k + 1, view, finding))
@@ -166,12 +165,6 @@ def _covered(instances: Instances) -> NDArray[np.bool_]:
     growth = [k for k, c in enumerate(instances.class_ids.tolist()) if instances.class_names[c] in GROWTH]
     covered: NDArray[np.bool_] = np.logical_or.reduce(instances.masks[growth], axis=0)
     return covered
-
-
-def _reported(tracked: Tracked, wanted: set[str] | None) -> Tracked:
-    names = [tracked.instances.class_names[c] for c in tracked.instances.class_ids.tolist()]
-    kept = [k for k, name in enumerate(names) if name != HULL and (wanted is None or name in wanted)]
-    return tracked._replace(instances=tracked.instances.pick(kept), ids=tracked.ids[kept])
 
 
 def _view(tracked: Tracked, k: int, frame: Frame, strip: Strip, way: float) -> View:

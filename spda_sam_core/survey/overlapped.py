@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.picture_file import write_picture
 from spda_sam_core.results.draw import class_colour
 from spda_sam_core.results.instances import Instances
 
@@ -99,12 +100,3 @@ class Writing:
         self._waiting.append(self._pool.submit(write_picture, path, pixels))
         while len(self._waiting) > _MOST_WAITING:
             self._waiting.pop(0).result()
-
-
-def write_picture(path: Path, pixels: NDArray[Any]) -> None:
-    """Write a picture by its suffix, B G R or grey; OSError says what OpenCV keeps to itself."""
-    done, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
-    if not done:
-        raise OSError(f"{path}: OpenCV cannot encode {pixels.shape} pixels as {path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.tobytes())

@@ -8,6 +8,7 @@ those of another.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ class TrackerSettings:
     overlap_other_class: float = 0.6
     lost_s: float = 2.0
 
+    @classmethod
+    def beginning_at(cls, score: float, *, lost_s: float = lost_s) -> TrackerSettings:
+        """With `begin_score` at a score and `keep_score` at half of it."""
+        return cls(begin_score=score, keep_score=score / 2, lost_s=lost_s)
+
     def __post_init__(self) -> None:
         for name in ("begin_score", "keep_score", "overlap", "overlap_other_class"):
             if not 0 <= getattr(self, name) <= 1:
@@ -68,6 +74,12 @@ class Tracked(NamedTuple):
     ids: NDArray[np.int64]
     motion: MotionKind
     homography: NDArray[np.float64]
+
+    def of_classes(self, wanted: Collection[str] | None, *, but: str = "") -> Tracked:
+        """Those of these classes, None: of all, without one of them."""
+        names = [self.instances.class_names[c] for c in self.instances.class_ids.tolist()]
+        kept = [k for k, name in enumerate(names) if name != but and (wanted is None or name in wanted)]
+        return self._replace(instances=self.instances.pick(kept), ids=self.ids[kept])
 
 
 @dataclass

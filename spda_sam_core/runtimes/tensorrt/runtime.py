@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spda_sam_core.graph.check_picture import answer, check_inputs, difference
+from spda_sam_core.graph.check_picture import compare
 from spda_sam_core.graph.onnx_file import GraphFile
-from spda_sam_core.runtimes.backends import TOLERANCE
-from spda_sam_core.runtimes.graph_runtime import each_image, output_names, stacked
-from spda_sam_core.runtimes.runtime import NetworkInfo, RawOutput
+from spda_sam_core.runtimes.graph_runtime import GraphRuntime, each_image, output_names, stacked
+from spda_sam_core.runtimes.runtime import RawOutput
 from spda_sam_core.runtimes.tensorrt.cache import EngineKey, Entry
 from spda_sam_core.runtimes.tensorrt.cuda import Driver, Gpu
 from spda_sam_core.runtimes.tensorrt.execution import Execution
@@ -39,7 +38,7 @@ class Executes(Protocol):
         """Give everything back."""
 
 
-class TensorRt:
+class TensorRt(GraphRuntime):
     """Runs an exported network.
 
     Args:
@@ -56,41 +55,24 @@ class TensorRt:
         del num_threads
         if device == "cpu":
             raise EngineError("device 'cpu': TensorRT needs an NVIDIA GPU; say 'cuda', or take another backend")
-        self.info: NetworkInfo = graph.info
         flavour = installed_flavour()
         # before anything of TensorRT's that needs a GPU: without a driver some of its calls end the process
         driver = Driver()
         gpu = driver.gpu(int(device.partition(":")[2] or 0))
-        self.device = f"cuda:{gpu.number}"
-        self._facts = {
-            "backend": "tensorrt",
-            "backend_version": f"{flavour.name} {flavour.version}",
-            "device": self.device,
-            "gpu": f"{gpu.name}, compute capability {gpu.compute_capability}",
-            "precision": graph.precision,
-        }
+        backend = ("tensorrt", f"{flavour.name} {flavour.version}")
+        about_gpu = {"gpu": f"{gpu.name}, compute capability {gpu.compute_capability}"}
+        super().__init__(graph, f"cuda:{gpu.number}", backend, about_gpu)
         self._engine = open_engine(graph, flavour, gpu, lambda plan: Execution(flavour, plan, driver, gpu.number))
 
-    def run(
-        self,
-        image: NDArray[np.uint8],
-        inverse_depth: NDArray[np.float32],
-        depth_valid: NDArray[np.float32],
-        estimate: NDArray[np.float32],
-    ) -> RawOutput:
-        """See `Runtime.run`."""
-        return run_each(self._engine, (image, inverse_depth, depth_valid, estimate))
-
-    def facts(self) -> dict[str, str]:
-        """See `Runtime.facts`."""
-        return self._facts
+    def _run_each(self, arrays: Sequence[NDArray[Any]]) -> RawOutput:
+        return run_each(self._engine, arrays)
 
     def close(self) -> None:
         """See `Runtime.close`."""
         self._engine.close()
 
 
-def run_each(engine: Executes, arrays: tuple[NDArray[Any], ...]) -> RawOutput:
+def run_each(engine: Executes, arrays: Sequence[NDArray[Any]]) -> RawOutput:
     """Run the images of a batch one after another; the arrays are those of `Runtime.run`."""
     outputs = output_names(engine.outputs)
     found = [engine.run(feed) for feed in each_image(arrays, engine.inputs)]
@@ -148,18 +130,16 @@ def _verify(engine: Executes, entry: Entry, graph: GraphFile) -> None:
     """
     if entry.verified:
         return
-    found = difference(graph.check, answer(run_each(engine, tuple(check_inputs(graph.info.input_size).values()))))
-    limit = TOLERANCE[graph.precision]
-    if not found <= limit:
+    found = compare(graph, lambda *arrays: run_each(engine, arrays))
+    if not found.is_rounding:
         engine.close()
         entry.discard()
         raise UnusableEngine(
-            f"the engine of {graph.path.name} finds something else than PyTorch: its answer to the check picture "
-            f"differs by {found:.3g}, at most {limit} is rounding in {graph.precision}; it was deleted. Use "
-            "float32, another version of TensorRT, or another backend"
+            f"the engine of {graph.path.name} finds something else than PyTorch: {found}; it was deleted. Use float32, "
+            "another version of TensorRT, or another backend"
         )
     entry.describe(verified=True)
-    _log.info("engine %s agrees with PyTorch, difference %.3g", entry.path.name, found)
+    _log.info("engine %s agrees with PyTorch, difference %.3g", entry.path.name, found.difference)
 
 
 class _Telling:

@@ -8,8 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from spda_sam_core.graph.check_picture import CELLS, answer, check_inputs, difference
-from spda_sam_core.runtimes.backends import TOLERANCE
+from spda_sam_core.graph.check_picture import CELLS, TOLERANCE, answer, check_inputs, difference
 from spda_sam_core.runtimes.runtime import RawOutput
 
 

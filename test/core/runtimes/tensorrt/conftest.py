@@ -1,4 +1,4 @@
-"""The shipped network as ONNX files."""
+"""The shipped network as ONNX files, and a builder that takes no time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from engine_cases import plan
 
 from spda_sam_core.graph.check_picture import check_inputs
 from spda_sam_core.graph.export import describe, to_onnx
 from spda_sam_core.graph.onnx_file import Precision
+from spda_sam_core.runtimes.tensorrt import cache
 from spda_sam_core.weights.checkpoint import load_checkpoint
 from training.precision import in_precision
 
@@ -28,3 +30,16 @@ def exported(tmp_path_factory) -> Callable[[Precision], Path]:
         return path
 
     return export
+
+
+@pytest.fixture
+def builds(monkeypatch) -> list[Path]:
+    """The graphs that were built; each gives the same engine."""
+    built: list[Path] = []
+
+    def build_apart(graph, output, *, compute_capability=None, progress=None):
+        built.append(graph)
+        output.write_bytes(plan())
+
+    monkeypatch.setattr(cache, "build_apart", build_apart)
+    return built

@@ -25,19 +25,6 @@ def entry(tmp_path, monkeypatch) -> Entry:
     return Entry(KEY, FLAVOUR)
 
 
-@pytest.fixture
-def builds(monkeypatch) -> list[Path]:
-    """The graphs that were built; each gives the same engine."""
-    built: list[Path] = []
-
-    def build_apart(graph, output, *, compute_capability=None, progress=None):
-        built.append(graph)
-        output.write_bytes(plan())
-
-    monkeypatch.setattr(cache, "build_apart", build_apart)
-    return built
-
-
 def quiet(*_: object) -> None:
     """Progress that nobody listens to."""
 

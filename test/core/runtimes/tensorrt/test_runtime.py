@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_cases import FLAVOUR, plan
+from engine_cases import FLAVOUR
 
 from spda_sam_core.graph.onnx_file import GraphFile
 from spda_sam_core.runtimes.backends import load_backend
@@ -49,18 +48,6 @@ class StandIn:
 def graph(exported, tmp_path, monkeypatch) -> GraphFile:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return GraphFile.read(exported("float32"))
-
-
-@pytest.fixture
-def builds(monkeypatch) -> list[Path]:
-    built: list[Path] = []
-
-    def build_apart(graph, output, *, compute_capability=None, progress=None):
-        built.append(graph)
-        output.write_bytes(plan())
-
-    monkeypatch.setattr(cache, "build_apart", build_apart)
-    return built
 
 
 def test_an_engine_is_built_compared_and_found_again(graph, builds) -> None:
