@@ -108,15 +108,19 @@ def _left_in_float32(graph: onnx.GraphProto) -> list[str]:
 
 
 def _sort(graph: onnx.GraphProto) -> None:
-    """Bring nodes into the order of their inputs: the converter appends its casts at the end, which onnx refuses."""
+    """Bring nodes into the order of their inputs: the converter appends its casts at the end, which onnx refuses.
+
+    Before ONNX Runtime 1.32 it also made the same cast again for each node that reads a value; one is kept.
+    """
     known = {value.name for value in (*graph.input, *graph.initializer)} | {""}
     waiting, ordered = list(graph.node), []
     while waiting:
         ready = [node for node in waiting if known.issuperset(node.input)]
         assert ready, "a graph without cycles has a node that can be next"
         for node in ready:
+            if not known.issuperset(node.output):
+                ordered.append(node)
             known.update(node.output)
-        ordered += ready
         done = {id(node) for node in ready}
         waiting = [node for node in waiting if id(node) not in done]
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]

@@ -93,17 +93,19 @@ def _by_speed(path: Path, names: Sequence[str], device: str, threads: int) -> tu
         times = {str(name): float(ms) for name, ms in known["ms"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not measured yet, or a damaged record
         times = {}
-        _log.info("measuring %s once for this machine and checkpoint", ", ".join(names))
-        for name in names:
-            answer = measure_apart(path, name, device, threads)
-            if isinstance(answer, float):
-                times[name] = answer
-            else:
-                _log.warning("backend %s is left out: %s", name, answer)
-                problems.append(f"{name}: {answer}")
-        if not problems:  # what failed may have failed for a moment, as where memory ran out: it is tried again
+    # what failed may have failed for a moment, as where memory ran out: it is tried again
+    missing = [name for name in names if name not in times]
+    if missing:
+        _log.info("measuring %s for this machine and checkpoint", ", ".join(missing))
+    for name in missing:
+        answer = measure_apart(path, name, device, threads)
+        if isinstance(answer, float):
+            times[name] = answer
             record.parent.mkdir(parents=True, exist_ok=True)
             write_whole(record, json.dumps({"checkpoint": str(path), "ms": times}, indent=1).encode())
+        else:
+            _log.warning("backend %s is left out: %s", name, answer)
+            problems.append(f"{name}: {answer}")
     ordered = sorted(times, key=lambda name: times[name])
     measured = ", ".join(f"{name} {times[name]:.0f} ms" for name in ordered)
     return ordered, f"fastest here: {measured} ({record})", problems

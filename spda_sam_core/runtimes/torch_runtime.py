@@ -1,4 +1,4 @@
-"""PyTorch as the runtime: the network as it was trained, on the CPU or on CUDA."""
+"""PyTorch as the runtime: on the CPU the network as it was trained, on CUDA in float16 and as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
+from spda_sam_core.runtimes.cuda_network import CudaNetwork
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.runtimes.runtime import NetworkInfo, RawOutput
 from spda_sam_core.weights.checkpoint import load_checkpoint
 
 
 class TorchRuntime:
-    """Runs a `SpdaSamNetwork`, on the device that it is on.
+    """Runs a `SpdaSamNetwork` as it is, on the device that it is on; one that is loaded onto a GPU, by `CudaNetwork`.
 
     Args:
         network: put into evaluation mode here.
@@ -34,6 +35,7 @@ class TorchRuntime:
         terms: tuple[str, ...] = (),
     ) -> None:
         self.network = network.eval()
+        self._on_gpu: CudaNetwork | None = None
         config = network.config
         self.info = NetworkInfo(
             config.preset,
@@ -66,7 +68,10 @@ class TorchRuntime:
         if num_threads:
             torch.set_num_threads(num_threads)
         network, found = load_checkpoint(checkpoint, target, preset=preset)
-        return cls(network, checkpoint_sha256=found.sha256, calibration=found.calibration, terms=found.terms)
+        made = cls(network, checkpoint_sha256=found.sha256, calibration=found.calibration, terms=found.terms)
+        if target.type == "cuda":
+            made._on_gpu = CudaNetwork(made.network)
+        return made
 
     @property
     def device(self) -> str:
@@ -82,8 +87,10 @@ class TorchRuntime:
         estimate: NDArray[np.float32],
     ) -> RawOutput:
         """See `Runtime.run`."""
-        inputs = (torch.from_numpy(array).to(self.device) for array in (image, inverse_depth, depth_valid, estimate))
-        output = self.network(*inputs)
+        arrays = (torch.from_numpy(array) for array in (image, inverse_depth, depth_valid, estimate))
+        if self._on_gpu is not None:
+            return RawOutput(*(tensor.numpy() for tensor in self._on_gpu(*arrays)))
+        output = self.network(*(tensor.to(self.device) for tensor in arrays))
         tensors = (output.mask_logits, output.class_logits, output.predicted_iou, output.inverse_depth)
         return RawOutput(*(tensor.float().cpu().numpy() for tensor in tensors))  # waits for a GPU to finish
 
@@ -92,9 +99,11 @@ class TorchRuntime:
         facts = {
             "backend": "torch",
             "device": self.device,
-            "precision": "float32",
+            "precision": "float32" if self._on_gpu is None else "float16",
             "threads": str(torch.get_num_threads()),
         }
+        if self._on_gpu is not None:
+            facts["cuda_graph"] = "launched" if self._on_gpu.is_recorded else "none"
         if self.device.startswith("cuda"):
             facts["gpu_memory_mb"] = f"{torch.cuda.memory_allocated(self.device) / 2**20:.0f}"
         return facts
@@ -102,7 +111,7 @@ class TorchRuntime:
     def close(self) -> None:
         """See `Runtime.close`."""
         on_gpu = self.device.startswith("cuda")
-        del self.network
+        del self.network, self._on_gpu
         if on_gpu:
             torch.cuda.empty_cache()
 

@@ -16,6 +16,7 @@ from spda_sam_core.graph.export import describe, to_onnx
 from spda_sam_core.graph.onnx_file import GraphFile
 from spda_sam_core.network.network import build_network
 from spda_sam_core.runtimes.backends import load_backend
+from training import precision
 from training.precision import IN_FLOAT32, in_precision
 
 
@@ -90,3 +91,18 @@ def test_a_backend_runs_it_and_is_told_what_it_is(model, precision, tmp_path) ->
     path.write_bytes(in_precision(model, precision, [check_inputs(SMALL.input_size)]))
     assert GraphFile.read(path).precision == precision
     assert load_backend("onnxruntime", path).facts()["precision"] == precision  # and it passed the check picture
+
+
+def test_a_cast_that_the_converter_makes_twice_is_kept_once(model, monkeypatch) -> None:
+    convert_once = precision.convert_float_to_float16
+
+    def convert_twice(*arguments, **options):  # as ONNX Runtime's did before 1.32
+        converted = convert_once(*arguments, **options)
+        cast = next(node for node in converted.graph.node if node.op_type == "Cast")
+        converted.graph.node.append(onnx.NodeProto.FromString(cast.SerializeToString()))
+        return converted
+
+    expected = onnx.load_from_string(in_precision(model, "float16"))
+    monkeypatch.setattr(precision, "convert_float_to_float16", convert_twice)
+    found = onnx.load_from_string(in_precision(model, "float16"))
+    assert sorted(n.name for n in found.graph.node) == sorted(n.name for n in expected.graph.node)

@@ -1,4 +1,7 @@
-"""An engine on a GPU. All that needs one is here and in `cuda`; no machine of ours has run it, see docs/tensorrt.md."""
+"""An engine on a GPU. All that needs one is here and in `cuda`; no machine of ours has executed an engine, see docs.
+
+What has run is in docs/tensorrt.md.
+"""
 
 from __future__ import annotations
 

@@ -59,6 +59,7 @@ class TensorRt(GraphRuntime):
         # before anything of TensorRT's that needs a GPU: without a driver some of its calls end the process
         driver = Driver()
         gpu = driver.gpu(int(device.partition(":")[2] or 0))
+        refuse_unknown(flavour, gpu)
         backend = ("tensorrt", f"{flavour.name} {flavour.version}")
         about_gpu = {"gpu": f"{gpu.name}, compute capability {gpu.compute_capability}"}
         super().__init__(graph, f"cuda:{gpu.number}", backend, about_gpu)
@@ -77,6 +78,25 @@ def run_each(engine: Executes, arrays: Sequence[NDArray[Any]]) -> RawOutput:
     outputs = output_names(engine.outputs)
     found = [engine.run(feed) for feed in each_image(arrays, engine.inputs)]
     return stacked([[one[name].astype(np.float32, copy=False) for name in outputs] for one in found])
+
+
+def refuse_unknown(flavour: Flavour, gpu: Gpu) -> None:
+    """Refuse a GPU that TensorRT for RTX does not know, before half a minute of building: it says so after that only.
+
+    Raises:
+        EngineError: such a GPU.
+    """
+    known = getattr(flavour.module, "ComputeCapability", None)  # TensorRT itself has no such list
+    if known is None:
+        return
+    listed = sorted(int(name[2:]) for name in dir(known) if name.startswith("SM"))
+    asked = int(gpu.compute_capability.replace(".", ""))
+    if asked not in listed and asked < listed[-1]:  # newer ones are served by code that it compiles on the spot
+        able = ", ".join(f"{number / 10:.1f}" for number in listed)
+        raise EngineError(
+            f"{flavour.name} {flavour.version} runs on compute capability {able} and later ones, but "
+            f"{gpu.name} has {gpu.compute_capability}: install TensorRT itself, or use backend torch"
+        )
 
 
 def open_engine(graph: GraphFile, flavour: Flavour, gpu: Gpu, execute: Callable[[bytes], Executes]) -> Executes:

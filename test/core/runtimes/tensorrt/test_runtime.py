@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from spda_sam_core.runtimes.backends import load_backend
 from spda_sam_core.runtimes.onnx_runtime import OnnxRuntime
 from spda_sam_core.runtimes.tensorrt import cache
 from spda_sam_core.runtimes.tensorrt.cuda import Driver, Gpu
-from spda_sam_core.runtimes.tensorrt.flavour import EngineError, UnusableEngine, is_installed
-from spda_sam_core.runtimes.tensorrt.runtime import keys, open_engine, run_each
+from spda_sam_core.runtimes.tensorrt.flavour import EngineError, Flavour, UnusableEngine, is_installed
+from spda_sam_core.runtimes.tensorrt.runtime import keys, open_engine, refuse_unknown, run_each
 
 GPU = Gpu(0, "RTX 4090", "8.9", "13.0")
 
@@ -155,3 +156,20 @@ def test_without_a_driver_it_says_so_before_tensorrt_is_asked(tmp_path) -> None:
 def test_the_cpu_is_refused(graph) -> None:
     with pytest.raises(EngineError, match="device 'cpu': TensorRT needs an NVIDIA GPU"):
         load_backend("tensorrt", graph.path, device="cpu")
+
+
+@pytest.mark.parametrize(("capability", "refused"), [("8.9", False), ("9.0", True), ("8.7", True), ("13.0", False)])
+def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_refused_at_once(capability, refused) -> None:
+    flavour = Flavour("tensorrt_rtx", "1.7.1.116", pytest.importorskip("tensorrt_rtx"))
+    gpu = Gpu(0, "NVIDIA H200", capability, "13.0")
+    if not refused:
+        refuse_unknown(flavour, gpu)
+        return
+    with pytest.raises(
+        EngineError, match=rf"8.9, 12.0, 12.1 and later ones, but NVIDIA H200 has {capability}: install"
+    ):
+        refuse_unknown(flavour, gpu)
+
+
+def test_tensorrt_itself_has_no_list_of_gpus() -> None:
+    refuse_unknown(Flavour("tensorrt", "10.3.0", SimpleNamespace()), Gpu(0, "NVIDIA H200", "9.0", "12.6"))
