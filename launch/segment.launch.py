@@ -20,6 +20,13 @@ PARAMETERS = {
     "checkpoint": "preset, .safetensors or .onnx file (default: that of the parameter file)",
     "backend": "auto, tensorrt, onnxruntime, openvino or torch (default: that of the parameter file)",
     "device": "auto, cpu, cuda or cuda:N (default: that of the parameter file)",
+    "image_transport": "raw or compressed (default: that of the parameter file)",
+    "depth_transport": "raw or compressedDepth (default: that of the parameter file)",
+}
+SWITCHES = {
+    "tracking": "true: the same id for a thing as long as it is followed (default: the file's)",
+    "autostart": "true: configure and activate at start; false: wait for lifecycle transitions (default: the file's)",
+    "use_sim_time": "true: time from /clock, as for a bag played with --clock or a simulation (default: the file's)",
 }
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # up to Jazzy; from Kilted on
 TRANSPORT_VARIABLES = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")
@@ -46,10 +53,18 @@ def profile_variables(context: LaunchContext) -> dict[str, str | PathJoinSubstit
     return dict.fromkeys(PROFILE_VARIABLES, os.path.abspath(profile))
 
 
+def switch(name: str, value: str) -> bool:
+    """A truth value as text, as ROS writes it; a parameter that is one takes no text."""
+    if value.lower() not in ("true", "false"):
+        raise ValueError(f"{name} is '{value}': give true or false")
+    return value.lower() == "true"
+
+
 def make_node(context: LaunchContext) -> list[Node]:
     """Make the node from the arguments; one which was not given leaves the parameter file as it is."""
-    values = {name: LaunchConfiguration(name).perform(context) for name in PARAMETERS}
-    given = {name: value for name, value in values.items() if value}
+    values = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *SWITCHES)}
+    given = {name: switch(name, value) if name in SWITCHES else value for name, value in values.items() if value}
+    level = LaunchConfiguration("log_level").perform(context)
     return [
         Node(
             package="spda_sam_ros",
@@ -58,6 +73,7 @@ def make_node(context: LaunchContext) -> list[Node]:
             namespace=LaunchConfiguration("namespace"),
             remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
             parameters=[LaunchConfiguration("params_file"), *([given] if given else [])],
+            ros_arguments=["--log-level", level] if level else [],
             additional_env=profile_variables(context),
             output="screen",
         )
@@ -69,7 +85,15 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(t, default_value=t, description=text) for t, text in TOPICS.items()),
-            *(DeclareLaunchArgument(p, default_value="", description=text) for p, text in PARAMETERS.items()),
+            *(
+                DeclareLaunchArgument(parameter, default_value="", description=text)
+                for parameter, text in {**PARAMETERS, **SWITCHES}.items()
+            ),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="",
+                description="debug, info, warn, error or fatal; NAME:=LEVEL for one logger",
+            ),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
             DeclareLaunchArgument(
                 "params_file", default_value=config_file("node.yaml"), description="YAML file of node parameters"

@@ -72,6 +72,26 @@ def test_only_given_arguments_override_the_parameter_file(description):
     Settings(**overrides)
 
 
+def test_truth_values_reach_the_node_as_such_for_a_parameter_that_is_one_takes_no_text(description):
+    overrides = node_for(description, autostart="false", use_sim_time="True", tracking="true").parameters[1]
+    assert overrides == {"autostart": False, "use_sim_time": True, "tracking": True}
+    with pytest.raises(ValueError, match="autostart is 'off': give true or false"):
+        node_for(description, autostart="off")
+
+
+def test_what_the_node_advises_to_launch_with_can_be_given(description):
+    overrides = node_for(description, image_transport="compressed", depth_transport="compressedDepth").parameters[1]
+    assert (Settings(**overrides).image_transport, Settings(**overrides).depth_transport) == (
+        "compressed",
+        "compressedDepth",
+    )
+
+
+def test_a_log_level_is_handed_on_and_none_by_default(description):
+    assert node_for(description).ros_arguments == []
+    assert node_for(description, log_level="debug").ros_arguments == ["--log-level", "debug"]
+
+
 PROFILE_VARIABLES = {"FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"}
 
 

@@ -126,7 +126,10 @@ def test_depth_without_calibration_is_a_warning_that_says_what_lacks(robot):
     robot.publish_until(calibrated, lambda sent: robot.diagnostics()[0].level == OK, "OK with calibration")
 
 
-@pytest.mark.parametrize("stamp_ns", [0, 1_700_000_000 * 10**9], ids=["zero", "standing still"])
+@pytest.mark.parametrize(
+    "stamp_ns",
+    [pytest.param(0, marks=pytest.mark.slow, id="zero"), pytest.param(1_700_000_000 * 10**9, id="standing still")],
+)
 def test_of_depths_of_one_stamp_the_newest_is_used_and_the_stamp_a_warning(robot, stamp_ns):
     heights = iter(range(1, 10**6))
 
@@ -164,7 +167,11 @@ NO_PROFILE = dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_P
     ("variables", "text"),
     [
         ({}, "this node has the Fast DDS profile"),
-        (NO_PROFILE, "the shared memory of Fast DDS is too small for large images: set FASTRTPS_DEFAULT_PROFILES_FILE"),
+        pytest.param(
+            NO_PROFILE,
+            "the shared memory of Fast DDS is too small for large images: set FASTRTPS_DEFAULT_PROFILES_FILE",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["the node has the profile", "nobody has it"],
 )

@@ -36,7 +36,9 @@ BAD_CHECKPOINTS = {
 }
 
 
-@pytest.mark.parametrize("make", BAD_CHECKPOINTS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make", [missing, *(pytest.param(m, marks=pytest.mark.slow) for m in (truncated, no_checkpoint_at_all))]
+)
 def test_a_bad_checkpoint_fails_configure_with_path_and_fix_and_the_node_can_still_be_used(
     start, tiny_checkpoint, tmp_path, make
 ):

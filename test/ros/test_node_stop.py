@@ -107,7 +107,7 @@ def test_while_a_frame_hangs(start, tiny_checkpoint, tmp_path, number):
         stopped(node, number)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
 def test_while_a_driver_does_not_return(start, tiny_checkpoint, tmp_path, when):
     """The signal comes while the node is stuck in a call of it, or brings it there."""
     (tmp_path / "stuck").touch()

@@ -33,7 +33,7 @@ def assert_nothing_is_left(robot, checkpoint):
 @pytest.mark.parametrize(
     ("override", "value"),
     [
-        ("/image.subscription.reliability", "best-effort"),
+        pytest.param("/image.subscription.reliability", "best-effort", marks=pytest.mark.slow),
         pytest.param("/camera_info.subscription.reliability", "relyable", marks=pytest.mark.slow),
         pytest.param("/depth.subscription.depth", "three", marks=pytest.mark.slow),
         ("/spda_sam/detections.publisher.reliability", "best-effort"),
@@ -56,7 +56,7 @@ def test_an_override_that_is_no_policy_is_an_error_that_names_it_and_nothing_is_
         assert robot.diagnostics()[0].level == ERROR
 
 
-@pytest.mark.parametrize("transition", ["cleanup", "shutdown"])
+@pytest.mark.parametrize("transition", ["cleanup", pytest.param("shutdown", marks=pytest.mark.slow)])
 def test_a_model_that_cannot_be_given_back_is_an_error_and_nothing_else_is_left(
     start, tiny_checkpoint, tmp_path, transition
 ):
