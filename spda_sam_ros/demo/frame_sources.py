@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spda_sam_core.picture_file import PICTURE_SUFFIXES, read_picture, told_dark
+from spda_sam_core.picture_file import PICTURE_SUFFIXES, read_picture, told_dark, write_picture
 
 _QUEUED_FRAME_S = 0.003
 """A grab faster than this took a frame that waited in the driver; a new one has to be waited for."""
@@ -156,13 +156,20 @@ def rendered_frames(seed: int, n_frames: int, *, cache: Path | None = None) -> I
         Frames of 480 x 640 pixels, endless.
 
     Raises:
-        SourceError: `n_frames` below 1.
+        SourceError: `n_frames` below 1, or frames that cannot be written, as where the disk is full.
     """
     if n_frames < 1:
         raise SourceError(f"a rendered sequence of {n_frames} frames shows nothing: ask for at least 1")
     if cache is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spda_sam_ros"
-    return _there_and_back(_render_once(seed, n_frames, cache), n_frames)
+    try:
+        folder = _render_once(seed, n_frames, cache)
+    except OSError as error:
+        raise SourceError(
+            f"rendered frames cannot be kept in '{cache}' ({error}): free space there, or set XDG_CACHE_HOME to "
+            "another folder"
+        ) from error
+    return _there_and_back(folder, n_frames)
 
 
 def _render_once(seed: int, n_frames: int, cache: Path) -> Path:
@@ -180,13 +187,11 @@ def _render_once(seed: int, n_frames: int, cache: Path) -> Path:
     # an interrupted run leaves nothing that looks complete
     with tempfile.TemporaryDirectory(dir=cache, prefix="partial_") as partial:
         work = Path(partial) / "frames"
-        for name in ("rgb", "depth"):
-            (work / name).mkdir(parents=True)
         frames = render_sequence(seed, n_frames)
         for i, frame in enumerate(tqdm(frames, total=n_frames, desc="rendering the hull", unit="frame")):
             depth_mm = np.clip(np.nan_to_num(frame.depth_m * 1000.0, nan=0.0, posinf=0.0).round(), 0, 65535)
-            cv2.imwrite(str(work / f"rgb/{i:06d}.png"), cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
-            cv2.imwrite(str(work / f"depth/{i:06d}.png"), depth_mm.astype(np.uint16))
+            write_picture(work / f"rgb/{i:06d}.png", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
+            write_picture(work / f"depth/{i:06d}.png", depth_mm.astype(np.uint16))
         matrix = json.dumps(frame.camera_matrix.tolist())
         (work / "camera_matrix.json").write_text(matrix, encoding="utf-8")
         try:

@@ -26,6 +26,7 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, LabelInfo, ObjectHypothesis
 
+from spda_sam_core.picture_file import write_picture
 from spda_sam_core.results.draw import contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances
 from spda_sam_ros.demo.run_statistics import EvenSample, RunStatistics, format_summary
@@ -140,7 +141,11 @@ def _box_xyxy(box: BoundingBox2D) -> tuple[float, float, float, float]:
 
 
 def write_results(out: Path, recorder: Recorder) -> None:
-    """Write `summary.json`, `overlays/*.png` and `contact_sheet.png` into a folder, replacing older ones."""
+    """Write `summary.json`, `overlays/*.png` and `contact_sheet.png` into a folder, replacing older ones.
+
+    Raises:
+        OSError: one of them cannot be written, as where the disk is full.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for stale in [out / "contact_sheet.png", *out.glob("overlays/*.png")]:
         stale.unlink(missing_ok=True)
@@ -149,16 +154,15 @@ def write_results(out: Path, recorder: Recorder) -> None:
     shots = recorder.shots.spread()
     if not shots:
         return
-    (out / "overlays").mkdir(exist_ok=True)
     overlays = [
         draw_instances(decode_image(s.image), to_instances(s.labels, s.detections, recorder.class_names)) for s in shots
     ]
     stamps_ns = [_stamp_ns(shot.image.header.stamp) for shot in shots]
     titles = [f"{(stamp_ns - stamps_ns[0]) / 1e9:.1f} s" for stamp_ns in stamps_ns]
     for i, overlay in enumerate(overlays):
-        cv2.imwrite(str(out / f"overlays/{i:03d}.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
+        write_picture(out / f"overlays/{i:03d}.png", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
     sheet = contact_sheet(overlays, columns=min(4, len(overlays)), titles=titles)
-    cv2.imwrite(str(out / "contact_sheet.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_picture(out / "contact_sheet.png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
 
 def _record(recorder: Recorder, *, duration_s: float, timeout_s: float) -> None:
@@ -191,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Record, write, print.
 
     Returns:
-        0, or 1 when no mask arrived.
+        0, or 1 when no mask arrived or something could not be written.
     """
     parser = argparse.ArgumentParser(prog="recorder", description="Record images and what the node finds.")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder (default: demo_out)")
@@ -208,9 +212,17 @@ def main(arguments: list[str] | None = None) -> int:
         pass  # what was recorded until now is written
     finally:
         rclpy.try_shutdown()
-    write_results(options.out, recorder)
     summary = recorder.statistics.summary()
     print(format_summary(summary))
+    try:
+        write_results(options.out, recorder)
+    except OSError as error:
+        print(
+            f"recorder: not all of {options.out} could be written ({error}): free space there, or give another folder "
+            "by --out",
+            file=sys.stderr,
+        )
+        return 1
     if not summary["instances"]:
         print(
             f"recorder: no mask in {summary['frames_out']} label images for {summary['frames_in']} images: "

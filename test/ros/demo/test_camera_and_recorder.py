@@ -134,6 +134,17 @@ def test_a_run_leaves_summary_overlays_and_contact_sheet(environment, pictures, 
     assert cv2.imread(str(out / "contact_sheet.png")).size > 5 * 48 * 64
 
 
+def test_a_full_disk_ends_the_recorder_with_code_1_and_what_it_counted(environment, pictures, tmp_path, capfd):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "summary.json").symlink_to("/dev/full")
+    assert demo.run(specs(out, pictures, every=1), environment) == 1
+    said = capfd.readouterr()
+    assert f"recorder: not all of {out} could be written ([Errno 28] No space left on device): free space" in said.err
+    assert "ship_hull" in said.out
+    assert "wrote" not in said.out
+
+
 def test_frames_which_the_node_leaves_out_are_counted_as_dropped(environment, pictures, tmp_path):
     out = tmp_path / "out"
     assert demo.run(specs(out, pictures, every=3), environment) == 0

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -173,6 +175,18 @@ def test_an_interrupted_rendering_leaves_nothing_that_looks_complete(tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         rendered_frames(3, 2, cache=tmp_path)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_frames_that_find_no_room_on_the_disk_are_an_error_and_nothing_is_left(tmp_path):
+    # a limit on the size of files stands in for a full disk
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "from pathlib import Path; from spda_sam_ros.demo.frame_sources import rendered_frames\n"
+        f"rendered_frames(1, 1, cache=Path({str(tmp_path)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert f"SourceError: rendered frames cannot be kept in '{tmp_path}' ([Errno 27] File too large" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sequence_without_frames_is_refused():
