@@ -25,6 +25,11 @@ _PACKED: dict[str, tuple[type[np.generic], int, int | None]] = {
     "rgba8": (np.uint8, 4, cv2.COLOR_RGBA2RGB),
     "bgra8": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
     "8uc4": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    "rgb16": (np.uint16, 3, None),
+    "bgr16": (np.uint16, 3, cv2.COLOR_BGR2RGB),
+    "16uc3": (np.uint16, 3, cv2.COLOR_BGR2RGB),
+    "rgba16": (np.uint16, 4, cv2.COLOR_RGBA2RGB),
+    "bgra16": (np.uint16, 4, cv2.COLOR_BGRA2RGB),
     "mono8": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
     "8uc1": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
     "mono16": (np.uint16, 1, cv2.COLOR_GRAY2RGB),
@@ -55,8 +60,8 @@ def decode_image(message: Image) -> NDArray[np.uint8]:
     """Read a colour or grey image.
 
     Args:
-        message: rgb8, bgr8, rgba8, bgra8, mono8, mono16, bayer_*8, bayer_*16, yuv422 (uyvy), yuv422_yuy2
-            (yuyv), nv12 or nv21. 16-bit values are scaled so that 65535 is white.
+        message: rgb, bgr, rgba, bgra, mono or bayer_* of 8 or 16 bits, yuv422 (uyvy), yuv422_yuy2 (yuyv), nv12 or
+            nv21. 16-bit values are scaled so that 65535 is white.
 
     Returns:
         (H, W, 3) uint8 RGB; for rgb8 a view of the message's memory.
@@ -79,10 +84,10 @@ def decode_image(message: Image) -> NDArray[np.uint8]:
     if channels == 2:
         _require_even(message, rows=False)
     pixels = read_pixels(message, dtype, channels)
-    if conversion is None:
-        return _rgb(pixels)
-    rgb = cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
-    return _rgb(rgb if rgb.dtype == np.uint8 else cv2.convertScaleAbs(rgb, alpha=255 / 65535))
+    rgb = pixels if conversion is None else cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
+    if rgb.dtype == np.uint16:
+        rgb = cv2.convertScaleAbs(np.ascontiguousarray(rgb), alpha=255 / 65535)
+    return _rgb(rgb)
 
 
 def decode_compressed_image(message: CompressedImage) -> NDArray[np.uint8]:
@@ -95,10 +100,12 @@ def decode_compressed_image(message: CompressedImage) -> NDArray[np.uint8]:
         ImageMessageError: no data, or data that OpenCV cannot decode.
     """
     bayer = next((p for p in _BAYER if message.format.lower().startswith(f"bayer_{p}")), None)
+    # some publishers compress the mosaic itself, others the colours that they made of it
+    colour = cv2.IMREAD_COLOR if bayer is None else cv2.IMREAD_ANYCOLOR
     # a rotation in EXIF would make the size differ from that of depth and camera_info
-    colour = cv2.IMREAD_COLOR if bayer is None else cv2.IMREAD_GRAYSCALE
     pixels = decode_buffer(message.data, colour | cv2.IMREAD_IGNORE_ORIENTATION, message.format)
-    return _rgb(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if bayer is None else _BAYER[bayer]))
+    mosaic = bayer if pixels.ndim == 2 else None
+    return _rgb(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if mosaic is None else _BAYER[mosaic]))
 
 
 def encode_image(pixels: NDArray[np.generic], encoding: str, header: Header) -> Image:

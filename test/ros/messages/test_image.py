@@ -46,6 +46,11 @@ PACKED = {
     "mono8": (MONO, grey(MONO)),
     "8UC1": (MONO, grey(MONO)),
     "mono16": (MONO.astype("<u2") * 257, grey(MONO)),
+    "rgb16": (RGB.astype("<u2") * 257, RGB),
+    "bgr16": (RGB[..., ::-1].astype("<u2") * 257, RGB),
+    "16UC3": (RGB[..., ::-1].astype("<u2") * 257, RGB),
+    "rgba16": (np.concatenate([RGB, ALPHA], 2).astype("<u2") * 257, RGB),
+    "bgra16": (np.concatenate([RGB[..., ::-1], ALPHA], 2).astype("<u2") * 257, RGB),
 }
 
 
@@ -130,6 +135,12 @@ def test_compressed_bayer_is_demosaiced():
     data = array("B", cv2.imencode(".png", mosaic)[1].tobytes())
     rgb = decode_compressed_image(CompressedImage(format="bayer_rggb8; png compressed bayer_rggb8", data=data))
     np.testing.assert_array_equal(rgb, np.broadcast_to([200, 120, 40], rgb.shape))
+
+
+def test_colours_that_were_made_of_bayer_before_compressing_stay_as_they_are():
+    data = array("B", cv2.imencode(".png", cv2.cvtColor(RGB, cv2.COLOR_RGB2BGR))[1].tobytes())
+    rgb = decode_compressed_image(CompressedImage(format="bayer_rggb8; png compressed bgr8", data=data))
+    np.testing.assert_array_equal(rgb, RGB)
 
 
 def changed(**fields):
