@@ -82,6 +82,18 @@ def profile(model: bytes, feed: Mapping[str, Any], threads: int, rounds: int) ->
     return events
 
 
+def by_part_and_operator(checkpoint: str, threads: int, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Milliseconds of each part of a checkpoint's network, and of "part | operator", the longest first."""
+    network, _ = load_checkpoint(checkpoint)
+    events = profile(to_onnx(network), rendered_picture(network), threads, rounds)
+    names = [name for name, _ in network.named_children()]
+
+    def part(event: Event) -> str:
+        return part_of(event["name"].removesuffix("_kernel_time"), names)
+
+    return milliseconds(events, part), milliseconds(events, lambda e: f"{part(e)} | {e['args']['op_name']}")
+
+
 def table(title: str, times: Mapping[str, float], rows: int) -> str:
     """A Markdown table of the longest, and the sum of all; `title` heads the columns that the names fill."""
     whole = sum(times.values())
@@ -104,15 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: at least 1")
-    network, _ = load_checkpoint(options.checkpoint)
-    events = profile(to_onnx(network), rendered_picture(network), options.threads, options.rounds)
-    names = [name for name, _ in network.named_children()]
-
-    def part(event: Event) -> str:
-        return part_of(event["name"].removesuffix("_kernel_time"), names)
-
-    by_part = milliseconds(events, part)
-    by_operator = milliseconds(events, lambda event: f"{part(event)} | {event['args']['op_name']}")
+    by_part, by_operator = by_part_and_operator(options.checkpoint, options.threads, options.rounds)
     print(table("part", by_part, len(by_part)), table("part | operator", by_operator, 15), sep="\n\n")
 
 
