@@ -83,7 +83,7 @@ def load_backend(
     if name == "torch":
         if is_graph(path):
             raise BackendError(
-                f"{path} is an exported graph, which PyTorch cannot run: take another backend, such as onnxruntime, or "
+                f"{path} is an exported graph, which PyTorch cannot run: take backend 'auto' or 'onnxruntime', or "
                 "give the .safetensors file"
             )
         loaded: Runtime = _load(backend)(checkpoint, device=device, preset=preset, num_threads=num_threads)

@@ -115,7 +115,12 @@ def test_an_answer_that_is_no_number_is_refused(graph) -> None:
             BackendError,
             "unknown backend 'onnx': use 'auto', 'tensorrt', 'onnxruntime', 'openvino', 'torch'",
         ),
-        ("torch", {}, BackendError, "small.onnx is an exported graph, which PyTorch cannot run: take another backend"),
+        (
+            "torch",
+            {},
+            BackendError,
+            "small.onnx is an exported graph, which PyTorch cannot run: take backend 'auto' or",
+        ),
         ("onnxruntime", {"preset": "sea"}, CheckpointError, "is for preset 'tiny', but 'sea' was asked for"),
         ("onnxruntime", {"device": "cuda"}, BackendError, "has no CUDAExecutionProvider, only .*CPUExecutionProvider"),
     ],
