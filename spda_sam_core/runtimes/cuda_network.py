@@ -7,7 +7,8 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from spda_sam_core.network.network import SpdaSamNetwork
+from spda_sam_core.network.network import SpdaSamNetwork, SpdaSamOutput
+from spda_sam_core.runtimes.runtime import RawOutput
 
 _log = logging.getLogger(__name__)
 _RUNS_BEFORE_RECORDING = 3
@@ -104,4 +105,9 @@ def run_in_half(network: SpdaSamNetwork, *inputs: Tensor) -> tuple[Tensor, ...]:
     # no cache of cast weights: it would be emptied between recording and launching
     with torch.autocast(inputs[0].device.type, dtype=torch.float16, cache_enabled=False):
         found = network(*inputs)
-    return tuple(x.float() for x in (found.mask_logits, found.class_logits, found.predicted_iou, found.inverse_depth))
+    return candidates_of(found)
+
+
+def candidates_of(found: SpdaSamOutput) -> tuple[Tensor, ...]:
+    """What `RawOutput` holds of the network's output, in its order, float32, on the network's device."""
+    return tuple(getattr(found, name).float() for name in RawOutput._fields)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.results.calibration import UNCALIBRATED, Calibration
-from spda_sam_core.runtimes.cuda_network import CudaNetwork
+from spda_sam_core.runtimes.cuda_network import CudaNetwork, candidates_of
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.runtimes.runtime import NetworkInfo, RawOutput
 from spda_sam_core.weights.checkpoint import load_checkpoint
@@ -91,8 +91,7 @@ class TorchRuntime:
         if self._on_gpu is not None:
             return RawOutput(*(tensor.numpy() for tensor in self._on_gpu(*arrays)))
         output = self.network(*(tensor.to(self.device) for tensor in arrays))
-        tensors = (output.mask_logits, output.class_logits, output.predicted_iou, output.inverse_depth)
-        return RawOutput(*(tensor.float().cpu().numpy() for tensor in tensors))  # waits for a GPU to finish
+        return RawOutput(*(tensor.cpu().numpy() for tensor in candidates_of(output)))  # waits for a GPU to finish
 
     def facts(self) -> dict[str, str]:
         """See `Runtime.facts`."""

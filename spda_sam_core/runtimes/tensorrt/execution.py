@@ -1,7 +1,4 @@
-"""An engine on a GPU. All that needs one is here and in `cuda`; no machine of ours has executed an engine, see docs.
-
-What has run is in docs/tensorrt.md.
-"""
+"""An engine on a GPU. All that needs one is here and in `cuda`; docs/tensorrt.md says what of it has run."""
 
 from __future__ import annotations
 
