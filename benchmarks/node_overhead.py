@@ -23,7 +23,7 @@ from spda_sam_core.results.metric import Pinhole
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.runtimes.runtime import NetworkInfo, RawOutput
 from spda_sam_core.spda_sam import SpdaSam
-from spda_sam_ros.messages.image import encode_image
+from spda_sam_ros.messages.results import encode_image
 from spda_sam_ros.outputs import Outputs
 from spda_sam_ros.pairing import DepthPairing
 from spda_sam_ros.parameters import Settings

@@ -28,9 +28,9 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from benchmarks.processes import megabytes, status_of
+from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_core.weights.files import write_whole
 from spda_sam_ros.demo.__main__ import environment
-from spda_sam_ros.pairing import stamp_to_ns
 
 SETTLED_S = 60.0
 """After so much time with frames, what the node holds is what it needs."""

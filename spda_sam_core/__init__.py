@@ -16,6 +16,7 @@ The rooms in the order in which data flow:
     runtimes     what runs the network: PyTorch, ONNX Runtime, OpenVINO, TensorRT, and which of them
     results      network outputs to Instances, and pictures and positions of them
     tracking     the same thing under the same number from frame to frame
+    messages     messages of ROS, without ROS: to arrays, and made of results
     spda_sam     SpdaSam: image and depth in, instances out
     survey       a whole dive: findings, what was seen, the page
     weights      checkpoints, official bases and their download

@@ -10,11 +10,12 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from spda_sam_core.messages.camera_info import pinhole_of
+from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_core.results.metric import Pinhole
 from spda_sam_ros import qos
-from spda_sam_ros.messages.camera_info import pinhole_of
 from spda_sam_ros.node_statistics import NodeStatistics
-from spda_sam_ros.pairing import DepthPairing, stamp_to_ns
+from spda_sam_ros.pairing import DepthPairing
 from spda_sam_ros.parameters import Settings
 from spda_sam_ros.segmenter import Frame
 from spda_sam_ros.streams import Arrivals, Stream

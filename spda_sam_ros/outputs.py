@@ -12,13 +12,11 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_core.results.draw import colourise_depth, draw_instances
 from spda_sam_core.results.metric import Pinhole
-from spda_sam_ros.messages.image import encode_image
-from spda_sam_ros.messages.label_info import label_info_message
 from spda_sam_ros.messages.measurements import measurements_message
-from spda_sam_ros.messages.results import detections_message, label_message
-from spda_sam_ros.pairing import stamp_to_ns
+from spda_sam_ros.messages.results import detections_message, encode_image, label_info_message, label_message
 from spda_sam_ros.qos import endpoint_options, overrides_explained, result_qos
 from spda_sam_ros.segmenter import Segmented
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from builtin_interfaces.msg import Time
+from spda_sam_core.messages.fields import stamp_to_ns
 
 STREAM_TIMEOUT_S = 2.0
 """Without depth for this long nothing waits for depth."""
@@ -24,11 +24,6 @@ LARGEST_OWN_SLOP_S = 0.1
 
 _FIRST_SLOP_S = 0.02
 _CAPACITY = 8
-
-
-def stamp_to_ns(stamp: Time) -> int:
-    """Return a message stamp as nanoseconds."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 class NoDepth(Exception):

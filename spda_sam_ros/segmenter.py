@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from spda_sam_core.messages.depth import decode_compressed_depth, decode_depth
+from spda_sam_core.messages.fields import stamp_to_ns
+from spda_sam_core.messages.image import ImageMessageError, decode_compressed_image, decode_image
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.tracking.tracker import Tracker, TrackerSettings
-from spda_sam_ros.messages.depth import decode_compressed_depth, decode_depth
-from spda_sam_ros.messages.image import ImageMessageError, decode_compressed_image, decode_image
-from spda_sam_ros.pairing import DepthPairing, NoDepth, stamp_to_ns
+from spda_sam_ros.pairing import DepthPairing, NoDepth
 from spda_sam_ros.parameters import Settings
 
 if TYPE_CHECKING:

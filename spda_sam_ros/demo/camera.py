@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from spda_sam_ros.demo.frame_sources import Frame, SourceError, open_source, rendered_frames
-from spda_sam_ros.messages.image import encode_image
+from spda_sam_ros.messages.results import encode_image
 
 FRAME_ID = "camera_optical_frame"
 

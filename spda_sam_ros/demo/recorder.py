@@ -26,11 +26,11 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, LabelInfo, ObjectHypothesis
 
+from spda_sam_core.messages.image import decode_image, read_pixels
 from spda_sam_core.picture_file import write_picture
 from spda_sam_core.results.draw import contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances
 from spda_sam_ros.demo.run_statistics import EvenSample, RunStatistics, format_summary
-from spda_sam_ros.messages.image import decode_image, read_pixels
 
 _WAIT_FOR_LAST_S = 2.0
 """How long masks of the last frames may take after counting stopped."""

@@ -1,1 +1,1 @@
-"""Messages to arrays and back: images, depth, calibration, results. What is decided here needs no node."""
+"""Results as messages of ROS; what is decided about messages is decided in `spda_sam_core.messages`."""

@@ -8,7 +8,8 @@ import pytest
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from spda_sam_ros.pairing import STREAM_TIMEOUT_S, DepthPairing, NoDepth, PairingClosed, stamp_to_ns
+from spda_sam_core.messages.fields import stamp_to_ns
+from spda_sam_ros.pairing import STREAM_TIMEOUT_S, DepthPairing, NoDepth, PairingClosed
 
 MS = 1_000_000
 DEADLINE_S = 60.0

@@ -11,9 +11,10 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_core.results.instances import Instances
-from spda_sam_ros.messages.image import encode_image
-from spda_sam_ros.pairing import DepthPairing, stamp_to_ns
+from spda_sam_ros.messages.results import encode_image
+from spda_sam_ros.pairing import DepthPairing
 from spda_sam_ros.parameters import Settings
 from spda_sam_ros.segmenter import Dropped, Frame, Segmenter
 

@@ -10,8 +10,9 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from spda_sam_ros.messages.depth import decode_compressed_depth, decode_depth
-from spda_sam_ros.messages.image import ImageMessageError, decode_compressed_image, decode_image, encode_image
+from spda_sam_core.messages.depth import decode_compressed_depth, decode_depth
+from spda_sam_core.messages.image import ImageMessageError, decode_compressed_image, decode_image
+from spda_sam_ros.messages.results import encode_image
 
 HEIGHT, WIDTH = 6, 8
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@
 import pytest
 from std_msgs.msg import Header
 
-from spda_sam_ros.messages.label_info import label_info_message
+from spda_sam_ros.messages.results import label_info_message
 
 CLASSES = ("anode", "propeller", "ship_hull")
 

@@ -6,9 +6,9 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
+from spda_sam_core.messages.camera_info import pinhole_of
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.results.metric import Pinhole
-from spda_sam_ros.messages.camera_info import pinhole_of
 from spda_sam_ros.messages.results import detections_message, label_message
 
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="camera_optical_frame")

@@ -7,10 +7,10 @@ import struct
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
 
 from spda_sam_core.depth.metres import metres
-from spda_sam_ros.messages.image import ImageMessageError, decode_buffer, read_pixels
+from spda_sam_core.messages.fields import CompressedImage, Image
+from spda_sam_core.messages.image import ImageMessageError, decode_buffer, read_pixels
 
 _CONFIG_HEADER = struct.Struct("<iff")
 

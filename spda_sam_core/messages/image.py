@@ -1,20 +1,17 @@
-"""Images between messages and arrays: `sensor_msgs/Image` and `CompressedImage`, without cv_bridge.
+"""Images of messages as arrays: `sensor_msgs/Image` and `CompressedImage`, without cv_bridge.
 
 Everything here reads through NumPy views and OpenCV, so one path serves every NumPy and every distribution.
 """
 
 from __future__ import annotations
 
-import sys
-from array import array
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
+from spda_sam_core.messages.fields import CompressedImage, Image
 from spda_sam_core.picture_file import is_cut_off
 
 # encoding: (dtype, channels, conversion to RGB or None)
@@ -106,29 +103,6 @@ def decode_compressed_image(message: CompressedImage) -> NDArray[np.uint8]:
     pixels = decode_buffer(message.data, colour | cv2.IMREAD_IGNORE_ORIENTATION, message.format)
     mosaic = bayer if pixels.ndim == 2 else None
     return _rgb(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if mosaic is None else _BAYER[mosaic]))
-
-
-def encode_image(pixels: NDArray[np.generic], encoding: str, header: Header) -> Image:
-    """Make an image message.
-
-    Args:
-        pixels: (H, W) or (H, W, channels), of the encoding's type.
-        encoding: name by `sensor_msgs/image_encodings`.
-        header: header of the new message.
-    """
-    contiguous = np.ascontiguousarray(pixels)
-    # array.array('B') is taken as it is; bytes and lists are checked one value at a time (rclpy#763, #856)
-    data = array("B")
-    data.frombytes(contiguous.data.cast("B"))
-    return Image(
-        header=header,
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding=encoding,
-        is_bigendian=int(sys.byteorder == "big"),
-        step=contiguous.nbytes // pixels.shape[0],
-        data=data,
-    )
 
 
 def read_pixels(message: Image, dtype: type[np.generic], channels: int) -> NDArray[Any]:

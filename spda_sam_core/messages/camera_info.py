@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sensor_msgs.msg import CameraInfo
-
+from spda_sam_core.messages.fields import CameraInfo
 from spda_sam_core.results.metric import Pinhole
 
 _LEAST_FOCAL = 0.1
