@@ -16,8 +16,10 @@ The rooms in the order in which data flow:
     runtimes     what runs the network: PyTorch, ONNX Runtime, OpenVINO, TensorRT, and which of them
     results      network outputs to Instances, and pictures and positions of them
     tracking     the same thing under the same number from frame to frame
+    look         one picture, wherever it comes from
     messages     messages of ROS, without ROS: to arrays, and made of results
     spda_sam     SpdaSam: image and depth in, instances out
+    bags         bags of ROS 2, read and written
     survey       a whole dive: findings, what was seen, the page
     weights      checkpoints, official bases and their download
     cli          the command line spda-sam

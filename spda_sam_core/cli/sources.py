@@ -1,39 +1,28 @@
-"""What `spda-sam predict` looks at: a picture, the pictures below a folder, or the frames of a video, each once."""
+"""What the commands look at: a picture, those below a folder, the frames of a video or of a bag, each once."""
 
 from __future__ import annotations
 
+import argparse
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.bags import is_bag, require_rosbags
 from spda_sam_core.depth.depth_file import read_depth_m
+from spda_sam_core.look import Look
 from spda_sam_core.picture_file import PICTURE_SUFFIXES, read_picture, told_dark
+
+if TYPE_CHECKING:
+    from spda_sam_core.bags.bag import Bag
 
 DEPTHS = (".png", ".tif", ".tiff")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Look:
-    """One picture.
-
-    Attributes:
-        name: path relative to the folder that was given, with its suffix; of a frame "000042.jpg".
-        rgb: (H, W, 3) uint8; None where it cannot be read.
-        depth_m: (H, W) float32 metres, NaN unknown; None where there is none.
-        problem: why it cannot be read; empty where it can.
-    """
-
-    name: str
-    rgb: NDArray[np.uint8] | None
-    depth_m: NDArray[np.float32] | None = None
-    problem: str = ""
 
 
 class Pictures:
@@ -47,6 +36,8 @@ class Pictures:
     Raises:
         FileNotFoundError: no picture in there, or no such folder of depth.
     """
+
+    noticed: Sequence[str] = ()
 
     def __init__(self, source: Path, depth: Path | None = None) -> None:
         self.root = source if source.is_dir() else source.parent
@@ -98,6 +89,8 @@ class Video:
         FileNotFoundError: nothing that OpenCV can decode.
     """
 
+    noticed: Sequence[str] = ()
+
     def __init__(self, source: Path, every: int = 1) -> None:
         self.source, self.every = source, every
         capture = cv2.VideoCapture(str(source))
@@ -133,19 +126,53 @@ class Video:
             capture.release()
 
 
-def open_source(source: Path, *, depth: Path | None, every: int) -> Pictures | Video:
+def add_topic_options(parser: argparse.ArgumentParser) -> None:
+    """The options that choose the topics of a bag."""
+    group = parser.add_argument_group("topics of a bag")
+    group.add_argument("--image-topic", metavar="TOPIC", help="pictures (default: the only topic that has some)")
+    group.add_argument(
+        "--depth-topic", metavar="TOPIC", help="depth, or none (default: the only one of 32FC1 or 16UC1, if any)"
+    )
+    group.add_argument(
+        "--camera-info-topic",
+        metavar="TOPIC",
+        help="calibration, or none (default: camera_info beside the image topic, or the only one, if any)",
+    )
+
+
+def open_source(
+    source: Path, options: argparse.Namespace, *, every: int = 1, rate: float | None = None
+) -> Pictures | Video | Bag:
     """Open what a person has given.
+
+    Args:
+        source: what to look at.
+        options: `depth`, and those of `add_topic_options`.
+        every: of a video or a bag, so many pictures are passed on to the next one.
+        rate: of a bag, pictures to look at in a second, in place of `every`.
 
     Raises:
         FileNotFoundError: nothing there that can be read.
-        ValueError: depth beside a video, or `every` beside pictures.
+        ValueError: options that are not for such a source, or a bag that cannot be read.
+        ImportError: a bag, and no rosbags.
     """
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or folder")
+    topics = (options.image_topic, options.depth_topic, options.camera_info_topic)
+    if is_bag(source):
+        if options.depth is not None:
+            raise ValueError(f"--depth {options.depth}: {source} is a bag, its depth is a topic: see --depth-topic")
+        require_rosbags()
+        from spda_sam_core.bags.bag import Bag
+        from spda_sam_core.bags.topics import Topics
+
+        return Bag(source, Topics(*topics), every=every, rate=rate)
+    if given := next((topic for topic in topics if topic is not None), None):
+        raise ValueError(f"topic {given}: {source} is no bag: it has neither metadata.yaml nor .db3 nor .mcap")
     if source.is_dir() or source.suffix.lower() in PICTURE_SUFFIXES:
         if every != 1:
-            raise ValueError(f"--every {every} is for videos: {source} is none")
-        return Pictures(source, depth)
-    if depth is not None:
-        raise ValueError(f"--depth {depth}: a video has no depth images: give a folder of its frames")
+            raise ValueError(f"--every {every} is for videos and bags: {source} is none")
+        return Pictures(source, options.depth)
+    if options.depth is not None:
+        raise ValueError(f"--depth {options.depth}: a video has no depth images: give a folder of its frames")
     return Video(source, every)

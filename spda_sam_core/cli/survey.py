@@ -6,12 +6,14 @@ import argparse
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tqdm import tqdm
 
+from spda_sam_core.bags import is_bag
 from spda_sam_core.cli.predict import SKIPPED
-from spda_sam_core.cli.sources import Pictures, Video, open_source
+from spda_sam_core.cli.sources import Pictures, Video, add_topic_options, open_source
 from spda_sam_core.results.metric import Pinhole
 from spda_sam_core.runtimes.backends import BACKENDS
 from spda_sam_core.settings import load_settings
@@ -22,11 +24,15 @@ from spda_sam_core.survey.occasion import Occasion
 from spda_sam_core.survey.report import LEAST_FRAMES, Origin, write_report
 from spda_sam_core.survey.tables import write_coco, write_findings
 
+if TYPE_CHECKING:
+    from spda_sam_core.bags.bag import Bag
+
 _EPILOG = """\
 examples:
   spda-sam survey dive.mp4 --rate 2 --out dive/                     two frames a second of a video
   spda-sam survey frames/ --rate 2 --out dive/                      pictures that were taken twice a second
   spda-sam survey frames/ --depth depth/ --camera 900 900 640 360 --out dive/     sizes in m², the way in metres
+  spda-sam survey my_bag/ --rate 2 --out dive/                      a bag of ROS 2, with its depth and calibration
   spda-sam survey dive.mp4 --rate 2 --out dive/ --resume            go on after a kill: nothing is looked at twice
 
 written into the folder of --out:
@@ -41,6 +47,8 @@ written into the folder of --out:
 occasion.yaml (--occasion), all of it optional:
   ship: Example     imo_number: 9074729     area: port side     place: Bergen     date: 2026-11-20     draught: 7.2 m
   operator: A. Diver     equipment: BlueROV2     visibility: 4 m     notes: after cleaning
+a bag (sqlite3 or MCAP, its folder or one file; pip install rosbags): images raw or compressed; depth is paired by stamp
+(16UC1, 32FC1, compressedDepth); camera_info gives metres. Where several topics would do, the error lists them.
 What cannot be read is listed in the report and skipped (exit status 3)."""
 
 
@@ -49,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=main.__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, help="a folder of pictures in the order of their names, or a video")
+    parser.add_argument("source", type=Path, help="a folder of pictures in the order of their names, a video, or a bag")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--resume", action="store_true", help="go on with the survey that is in --out")
     parser.add_argument("--rate", type=float, default=2.0, metavar="HZ", help="frames a second (default: 2)")
@@ -67,15 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="report only these (default: all but ship_hull)")
     parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="see predict (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
+    add_topic_options(parser)
     options = parser.parse_args(arguments)
     if not 0 < options.threshold <= 1:
         parser.error(f"--threshold {options.threshold}: must lie above 0 and be at most 1")
     if not 0.01 <= options.rate <= 1000:
         parser.error(f"--rate {options.rate}: must lie in 0.01 to 1000 frames a second")
-    if (options.camera is None) != (options.depth is None):
+    if (options.camera is None) != (options.depth is None) and not is_bag(options.source):
         parser.error("--depth and --camera: metres need both, give neither or both")
     occasion = load_settings(Occasion, options.occasion, "occasion file") if options.occasion else Occasion()
-    source = open_source(options.source, depth=options.depth, every=1)
+    source = open_source(options.source, options, rate=options.rate)
     if isinstance(source, Video):
         source.every = max(1, round(source.frames_per_second / options.rate))
     model = SpdaSam.from_pretrained(options.checkpoint, backend=options.backend, device=options.device)
@@ -85,19 +94,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "source": str(options.source.resolve()), "rate": options.rate, "threshold": options.threshold,
         "checkpoint_sha256": model.checkpoint_sha256, "depth": str(options.depth or ""),
     }  # fmt: skip
+    camera = Pinhole(*options.camera) if options.camera else None
+    if not isinstance(source, (Pictures, Video)):
+        made_by["topics"] = [source.topics.image, source.topics.depth]
+        camera = camera or source.camera
+        if source.topics.depth is None:
+            camera = None  # no lengths without depth
     journal = Journal(options.out / "journal.jsonl", made_by, model.class_names, resume=options.resume)
-    per_second = source.frames_per_second if isinstance(source, Video) else options.rate
-    every = source.every if isinstance(source, Video) else 1
+    interval_s = _interval_s(source, options.rate)
     try:
         with tqdm(total=len(source) or None, desc="looking", unit="frame") as bar:
             dive = survey_dive(
-                _frames(source, every / per_second, bar),
+                _frames(source, interval_s, bar),
                 model,
                 journal,
                 options.out,
-                interval_s=every / per_second,
+                interval_s=interval_s,
                 threshold=options.threshold,
-                camera=Pinhole(*options.camera) if options.camera else None,
+                camera=camera,
                 classes=options.classes,
             )
     except KeyboardInterrupt:
@@ -105,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     finally:
         journal.close()
+    dive.problems += source.noticed
     origin = Origin(
         options.source.name, options.checkpoint, model.checkpoint_sha256, model.terms, options.threshold,
         model.class_names, _link_of(source, options.out),
@@ -119,20 +134,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return SKIPPED if any(m.sight == "lost" for m in dive.moments) else 0
 
 
-def _frames(source: Pictures | Video, interval_s: float, bar: tqdm[None]) -> Iterator[Frame]:
+def _interval_s(source: Pictures | Video | Bag, rate: float) -> float:
+    """From one frame to the next."""
+    if isinstance(source, Pictures):
+        return 1 / rate
+    return source.every / source.frames_per_second if isinstance(source, Video) else source.interval_s
+
+
+def _frames(source: Pictures | Video | Bag, interval_s: float, bar: tqdm[None]) -> Iterator[Frame]:
     number = -1
     for number, look in enumerate(source):
         bar.update()
-        yield Frame(look.name, round(number * interval_s * 1e9), look.rgb, look.depth_m, look.problem)
+        even_ns = round(number * interval_s * 1e9)
+        stamp_ns = even_ns if look.stamp_ns is None else look.stamp_ns
+        yield Frame(look.name, stamp_ns, look.rgb, look.depth_m, look.problem)
     if isinstance(source, Video) and number + 1 < 0.98 * len(source):
         # one entry for all that is missing: where a stream ends, nothing says how many frames there were
         problem = f"{source.source}: ends after {number + 1} frames, its header says {len(source)}"
         yield Frame("end", round((number + 1) * interval_s * 1e9), None, None, problem)
 
 
-def _link_of(source: Pictures | Video, folder: Path) -> Callable[[str, float], str]:
+def _link_of(source: Pictures | Video | Bag, folder: Path) -> Callable[[str, float], str]:
     if isinstance(source, Video):
         video = quote(os.path.relpath(source.source, folder))
         return lambda _, seconds: f"{video}#t={seconds:.2f}"
+    if not isinstance(source, Pictures):
+        return lambda *_: ""
     root = os.path.relpath(source.root, folder)
     return lambda name, _: quote(f"{root}/{name}")

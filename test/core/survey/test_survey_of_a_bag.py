@@ -1,0 +1,81 @@
+"""`spda-sam survey` and `predict` on a bag: the same as on pictures, with metres, and without a traceback."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import bag_file
+import numpy as np
+import pytest
+from wall import PASS, SIZE_HW, SeesDiscs, pictures
+
+from spda_sam_core.cli import predict, survey
+from spda_sam_core.spda_sam import SpdaSam
+
+START = 1_700_000_000_000_000_000
+FOCAL = 200.0
+DEPTH_MM = np.full(SIZE_HW, 2000, np.uint16)
+
+
+@pytest.fixture
+def model(monkeypatch):
+    made = SeesDiscs()
+    made.checkpoint_sha256, made.terms = "ab" * 32, ()
+    monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: made)
+    return made
+
+
+def bag_of_the_wall(path, *, damaged_at=None, mcap=False):
+    """The way past the wall at 2 Hz, with depth."""
+    messages = [("/cam/camera_info", START - 1, bag_file.camera_info(SIZE_HW, FOCAL))]
+    for frame in pictures(PASS):
+        stamp = START + frame.stamp_ns
+        messages.append(("/cam/image", stamp, bag_file.image(stamp, frame.rgb, "rgb8")))
+        messages.append(("/cam/depth", stamp + 1000, bag_file.image(stamp, DEPTH_MM, "16UC1")))
+    raw = {} if damaged_at is None else {1 + 2 * damaged_at: b"\0\1\0\0damaged"}
+    return bag_file.write_bag(path, messages, raw=raw, mcap=mcap)
+
+
+def test_a_bag_is_surveyed_in_metres_and_what_is_damaged_in_it_is_listed(tmp_path, model, capsys) -> None:
+    bag = bag_of_the_wall(tmp_path / "bag", damaged_at=5)
+    assert survey.main([str(bag), "-o", str(tmp_path / "out")]) == 3
+    assert "picture 5: " in capsys.readouterr().out
+    assert "picture 5: " in (tmp_path / "out/report.html").read_text()
+    with (tmp_path / "out/findings.csv").open() as file:
+        findings = [row for row in csv.DictReader(file) if int(row["frames"]) > 1]
+    assert {row["strip_unit"] for row in findings} == {"m"}
+    per_px = 2.0 / FOCAL
+    sizes = sorted(float(row["area_m2"]) for row in findings)
+    np.testing.assert_allclose(sizes, np.pi * (np.array([12, 14, 15]) * per_px) ** 2, rtol=0.05)
+    with (tmp_path / "out/instances.csv").open() as file:
+        assert {float(row["z_m"]) for row in csv.DictReader(file)} == {2.0}
+
+
+def test_a_survey_of_a_bag_goes_on_after_a_kill(tmp_path, model, monkeypatch) -> None:
+    bag = bag_of_the_wall(tmp_path / "bag")
+    killed = SeesDiscs(fails_at=20)
+    killed.checkpoint_sha256, killed.terms = model.checkpoint_sha256, ()
+    monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: killed)
+    with pytest.raises(KeyboardInterrupt):
+        survey.main([str(bag), "-o", str(tmp_path / "a")])
+    monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: model)
+    assert survey.main([str(bag), "-o", str(tmp_path / "a"), "--resume"]) == 0
+    assert model.asked == len(PASS) - 20
+    survey.main([str(bag), "-o", str(tmp_path / "b")])
+    whole = [p.relative_to(tmp_path / "b") for p in sorted((tmp_path / "b").rglob("*")) if p.is_file()]
+    for path in whole:
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
+
+
+def test_predict_looks_at_each_nth_picture_of_a_bag(tmp_path, monkeypatch) -> None:
+    class Model(SeesDiscs):
+        def predict(self, rgb, depth_m=None, *, estimate_depth, **options):
+            np.testing.assert_array_equal(depth_m, 2.0)
+            return super().predict(rgb, depth_m, **options)
+
+    monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: Model())
+    bag = bag_of_the_wall(tmp_path / "bag", mcap=True)
+    assert predict.main([str(bag), "--out", str(tmp_path / "out"), "--every", "10"]) == 0
+    images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [f"{n:06d}.jpg" for n in (0, 10, 20, 30)]
