@@ -89,7 +89,7 @@ class NoRos:
 sys.meta_path.insert(0, NoRos())
 import importlib.util, pkgutil, spda_sam_core
 optional = {{"spda_sam_core.runtimes.openvino": "openvino"}}
-optional |= {{f"spda_sam_core.bags.{{name}}": "rosbags" for name in ("bag", "recording", "topics")}}
+optional |= {{f"spda_sam_core.bags.{{name}}": "rosbags" for name in ("bag", "recording", "result_bag", "topics")}}
 for module in pkgutil.walk_packages(spda_sam_core.__path__, "spda_sam_core."):
     if importlib.util.find_spec(optional.get(module.name, "sys")) is not None:
         __import__(module.name)

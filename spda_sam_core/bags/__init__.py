@@ -1,9 +1,13 @@
 """Bags of ROS 2 without ROS, through the package `rosbags`, which is optional.
 
-recording    the messages of a bag, of as many of its files as can be read
-topics       which topic is the picture, which its depth, which its calibration
-pairing      which depth belongs to which picture
-bag          the pictures of a bag, with their depth
+    recording       the messages of a bag, of as many of its files as can be read
+    topics          which topic is the picture, which its depth, which its calibration
+    pairing         which depth belongs to which picture
+    bag             the pictures of a bag, with their depth
+    message_fields  messages that rosbags does not know
+    result_bag      a bag with what the node would have published
+
+The modules `bag`, `recording`, `result_bag` and `topics` import rosbags, so ask `require_rosbags` before.
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ written into the folder of --out:
   coco.json       masks of all frames (RLE)
   labels/         for each frame a 16-bit PNG: 0 is none, k is the row of instances.csv with label k
   stills/         of each finding the picture that shows it best
+  bag/            of a bag: /spda_sam/instances, /spda_sam/detections and /spda_sam/label_info of what is reported, as the
+                  node would have published them (sqlite3, zstd, metadata version 8: for Humble and later)
   journal.jsonl   what the network said, for --resume
 
 occasion.yaml (--occasion), all of it optional:
@@ -94,12 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "source": str(options.source.resolve()), "rate": options.rate, "threshold": options.threshold,
         "checkpoint_sha256": model.checkpoint_sha256, "depth": str(options.depth or ""),
     }  # fmt: skip
-    camera = Pinhole(*options.camera) if options.camera else None
+    camera, bag = Pinhole(*options.camera) if options.camera else None, None
     if not isinstance(source, (Pictures, Video)):
         made_by["topics"] = [source.topics.image, source.topics.depth]
         camera = camera or source.camera
         if source.topics.depth is None:
             camera = None  # no lengths without depth
+        from spda_sam_core.bags.result_bag import ResultBag
+
+        bag = ResultBag(options.out / "bag", model.class_names, options.threshold, camera)
     journal = Journal(options.out / "journal.jsonl", made_by, model.class_names, resume=options.resume)
     interval_s = _interval_s(source, options.rate)
     try:
@@ -113,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 threshold=options.threshold,
                 camera=camera,
                 classes=options.classes,
+                bag=bag,
             )
     except KeyboardInterrupt:
         print(f"interrupted: what was looked at is kept, --resume goes on from there: {options.out}")
@@ -147,7 +153,7 @@ def _frames(source: Pictures | Video | Bag, interval_s: float, bar: tqdm[None]) 
         bar.update()
         even_ns = round(number * interval_s * 1e9)
         stamp_ns = even_ns if look.stamp_ns is None else look.stamp_ns
-        yield Frame(look.name, stamp_ns, look.rgb, look.depth_m, look.problem)
+        yield Frame(look.name, stamp_ns, look.rgb, look.depth_m, look.problem, look.header, look.logged_ns)
     if isinstance(source, Video) and number + 1 < 0.98 * len(source):
         # one entry for all that is missing: where a stream ends, nothing says how many frames there were
         problem = f"{source.source}: ends after {number + 1} frames, its header says {len(source)}"

@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.picture_file import write_picture
 from spda_sam_core.results.area import surface_area_m2
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.results.metric import Pinhole
@@ -21,6 +22,9 @@ from spda_sam_core.survey.overlapped import Writing, ahead, still_of
 from spda_sam_core.survey.sight import Sight, sight_of
 from spda_sam_core.survey.strip import Strip
 from spda_sam_core.tracking.tracker import Tracked, Tracker, TrackerSettings
+
+if TYPE_CHECKING:
+    from spda_sam_core.bags.result_bag import ResultBag
 
 GROWTH = ("marine_growth",)
 """Classes that count as macrofouling."""
@@ -83,6 +87,7 @@ def survey_dive(
     threshold: float = 0.3,
     camera: Pinhole | None = None,
     classes: Iterable[str] | None = None,
+    bag: ResultBag | None = None,
 ) -> Dive:
     """Look at a dive, and write `labels/`, `stills/` and `instances.csv` while at it.
 
@@ -95,6 +100,7 @@ def survey_dive(
         threshold: the lowest score of a thing that is new, 0..1; what is followed already may score half of that.
         camera: intrinsics of rectified pictures; with depth, lengths are metres and areas m².
         classes: names of those to report; None: all.
+        bag: gets what is reported of each frame that has a header.
 
     Raises:
         OSError: a file that cannot be written.
@@ -139,11 +145,16 @@ def survey_dive(
                 table.writerow(_row(frame, k + 1, view, finding))
                 if best:
                     still = still_of(frame.rgb, shown.instances.pick([k]))
-                    writing.picture(folder / "stills" / f"{finding.number:05d}.jpg", still[..., ::-1])
+                    writing.soon(write_picture, folder / "stills" / f"{finding.number:05d}.jpg", still[..., ::-1])
             label = shown.instances.to_label_image()
-            writing.picture(folder / "labels" / f"{Path(frame.name).with_suffix('')}.png", label)
+            writing.soon(write_picture, folder / "labels" / f"{Path(frame.name).with_suffix('')}.png", label)
+            if bag is not None and frame.header is not None:
+                ids = shown.ids.tolist()
+                writing.soon(bag.add, frame.header, frame.logged_ns, shown.instances, ids, frame.depth_m)
             dive.moments.append(Moment(frame.name, frame.stamp_ns, sight, len(views)))
             last, followed = frame, True
+        if bag is not None:
+            writing.soon(bag.close)
     return dive
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.messages.fields import Header
 from spda_sam_core.results.instances import Instances, decode_rle
 
 
@@ -22,6 +23,8 @@ class Frame(NamedTuple):
         rgb: (H, W, 3) uint8; None where it cannot be read.
         depth_m: (H, W) float32 metres, NaN unknown; None where there is none.
         problem: why it cannot be read.
+        header: of the message that it was in a bag.
+        logged_ns: when that message was recorded, nanoseconds since 1970.
     """
 
     name: str
@@ -29,6 +32,8 @@ class Frame(NamedTuple):
     rgb: NDArray[np.uint8] | None
     depth_m: NDArray[np.float32] | None = None
     problem: str = ""
+    header: Header | None = None
+    logged_ns: int = 0
 
 
 class Journal:

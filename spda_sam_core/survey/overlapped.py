@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spda_sam_core.picture_file import write_picture
 from spda_sam_core.results.draw import class_colour
 from spda_sam_core.results.instances import Instances
 
@@ -83,7 +81,7 @@ def still_of(rgb: NDArray[np.uint8], thing: Instances) -> NDArray[np.uint8]:
 
 
 class Writing:
-    """Writes pictures in another thread, a few at most waiting; an error comes out of the next call."""
+    """Writes in another thread, a few at most waiting; an error comes out of the next call."""
 
     def __enter__(self) -> Writing:
         self._pool = ThreadPoolExecutor(1, "writing")
@@ -95,8 +93,8 @@ class Writing:
         for one in self._waiting:
             one.result()
 
-    def picture(self, path: Path, pixels: NDArray[Any]) -> None:
-        """Write a picture soon; raises OSError, perhaps of an earlier one."""
-        self._waiting.append(self._pool.submit(write_picture, path, pixels))
+    def soon(self, write: Callable[..., None], *given: Any) -> None:
+        """Call `write` soon, after what was asked for before; raises OSError, perhaps of that."""
+        self._waiting.append(self._pool.submit(write, *given))
         while len(self._waiting) > _MOST_WAITING:
             self._waiting.pop(0).result()

@@ -6,8 +6,10 @@ import csv
 import json
 
 import bag_file
+import cv2
 import numpy as np
 import pytest
+from test_result_bag import labels_of, read_back
 from wall import PASS, SIZE_HW, SeesDiscs, pictures
 
 from spda_sam_core.cli import predict, survey
@@ -79,3 +81,35 @@ def test_predict_looks_at_each_nth_picture_of_a_bag(tmp_path, monkeypatch) -> No
     assert predict.main([str(bag), "--out", str(tmp_path / "out"), "--every", "10"]) == 0
     images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
     assert [image["file_name"] for image in images] == [f"{n:06d}.jpg" for n in (0, 10, 20, 30)]
+
+
+def test_the_bag_that_is_written_agrees_with_tables_labels_and_coco(tmp_path, model) -> None:
+    survey.main([str(bag_of_the_wall(tmp_path / "in")), "-o", str(tmp_path / "out")])
+    found = read_back(tmp_path / "out/bag")
+    with (tmp_path / "out/instances.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    coco = json.loads((tmp_path / "out/coco.json").read_text())
+    boxes = {(a["image_id"], round(a["score"], 4), a["area"]): a["bbox"] for a in coco["annotations"]}
+    image_ids = {image["file_name"]: image["id"] for image in coco["images"]}
+    detections = [message for _, message in found["/spda_sam/detections"]]
+    assert len(detections) == len(PASS)
+    seen = 0
+    for number, ((_, labels), array) in enumerate(zip(found["/spda_sam/instances"], detections, strict=True)):
+        name = f"{number:06d}"
+        picture = cv2.imread(str(tmp_path / f"out/labels/{name}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(labels_of(labels), picture)
+        stamp = array.header.stamp
+        assert stamp.sec * 10**9 + stamp.nanosec == START + number * 500_000_000
+        mine = [row for row in rows if row["frame"] == f"{name}.jpg"]
+        assert len(array.detections) == len(mine)
+        for row, detection in zip(mine, array.detections, strict=True):
+            hypothesis = detection.results[0].hypothesis
+            assert (hypothesis.class_id, detection.id) == (row["class"], row["track"])
+            area = int(row["area_px"])
+            assert np.count_nonzero(labels_of(labels) == int(row["label"])) == area
+            x, y, w, h = boxes[image_ids[f"{name}.jpg"], round(hypothesis.score, 4), area]
+            position = detection.bbox.center.position
+            assert (position.x, position.y) == pytest.approx((x + w / 2, y + h / 2))
+            assert (detection.bbox.size_x, detection.bbox.size_y) == pytest.approx((w, h))
+            seen += 1
+    assert seen == len(rows) > 10
