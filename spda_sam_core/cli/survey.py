@@ -42,8 +42,8 @@ written into the folder of --out:
   coco.json       masks of all frames (RLE)
   labels/         for each frame a 16-bit PNG: 0 is none, k is the row of instances.csv with label k
   stills/         of each finding the picture that shows it best
-  bag/            of a bag: /spda_sam/instances, /spda_sam/detections and /spda_sam/label_info of what is reported, as the
-                  node would have published them (sqlite3, zstd, metadata version 8: for Humble and later)
+  bag/            of a bag: /spda_sam/instances, /spda_sam/detections and /spda_sam/label_info of what is reported,
+                  as the node would have published them (sqlite3, zstd, metadata version 8: for Humble and later)
   journal.jsonl   what the network said, for --resume
 
 occasion.yaml (--occasion), all of it optional:
