@@ -5,6 +5,7 @@ Everything here reads through NumPy views and OpenCV, so one path serves every N
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import cv2
@@ -46,7 +47,17 @@ for _pattern, _conversion in _BAYER.items():
     _PACKED[f"bayer_{_pattern}8"] = (np.uint8, 1, _conversion)
     _PACKED[f"bayer_{_pattern}16"] = (np.uint16, 1, _conversion)
 
-_SEMI_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+_HALVED = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21, "i420": cv2.COLOR_YUV2RGB_I420}
+_PLANAR = (*_HALVED, "nv24")
+# of Y, U and V in studio range to R, G and B (ITU-R BT.601), for which OpenCV has no conversion
+_YUV_TO_RGB = np.array(
+    [
+        [255 / 219, 0, 1.402 * 255 / 224],
+        [255 / 219, -0.344136 * 255 / 224, -0.714136 * 255 / 224],
+        [255 / 219, 1.772 * 255 / 224, 0],
+    ]
+)
+_YUV_TO_RGB = np.hstack([_YUV_TO_RGB, -_YUV_TO_RGB @ [[16], [128], [128]]])
 
 
 class ImageMessageError(ValueError):
@@ -57,8 +68,8 @@ def decode_image(message: Image) -> NDArray[np.uint8]:
     """Read a colour or grey image.
 
     Args:
-        message: rgb, bgr, rgba, bgra, mono or bayer_* of 8 or 16 bits, yuv422 (uyvy), yuv422_yuy2 (yuyv), nv12 or
-            nv21. 16-bit values are scaled so that 65535 is white.
+        message: rgb, bgr, rgba, bgra, mono or bayer_* of 8 or 16 bits, yuv422 (uyvy), yuv422_yuy2 (yuyv), nv12, nv21,
+            nv24 or i420. 16-bit values are scaled so that 65535 is white.
 
     Returns:
         (H, W, 3) uint8 RGB; for rgb8 a view of the message's memory.
@@ -67,14 +78,11 @@ def decode_image(message: Image) -> NDArray[np.uint8]:
         ImageMessageError: zero size, too little data, a step that does not fit, or another encoding.
     """
     encoding = message.encoding.lower()
-    if encoding in _SEMI_PLANAR:
-        _require_even(message, rows=True)
-        # chroma follows the luma at half the rows and the same step
-        planes = _rows(message, message.height * 3 // 2, message.width).reshape(-1, message.width)
-        return _rgb(cv2.cvtColor(np.ascontiguousarray(planes), _SEMI_PLANAR[encoding]))
+    if encoding in _PLANAR:
+        return _rgb(_decode_planar(message, encoding))
     if encoding not in _PACKED:
         raise ImageMessageError(
-            f"image encoding '{message.encoding}' is not one of {', '.join([*_PACKED, *_SEMI_PLANAR])}: "
+            f"image encoding '{message.encoding}' is not one of {', '.join([*_PACKED, *_PLANAR])}: "
             "convert it in the camera driver, or with image_proc"
         )
     dtype, channels, conversion = _PACKED[encoding]
@@ -85,6 +93,23 @@ def decode_image(message: Image) -> NDArray[np.uint8]:
     if rgb.dtype == np.uint16:
         rgb = cv2.convertScaleAbs(np.ascontiguousarray(rgb), alpha=255 / 65535)
     return _rgb(rgb)
+
+
+def _decode_planar(message: Image, encoding: str) -> NDArray[Any]:
+    """Luma first, then chroma: at half the rows, but for nv24."""
+    height, width, step = message.height, message.width, message.step
+    if encoding == "nv24":
+        luma, chroma = _planes(message, (height, width, step), (height, 2 * width, 2 * step))
+        yuv = np.dstack([luma, chroma.reshape(height, width, 2)])
+        return cv2.transform(yuv, _YUV_TO_RGB)
+    _require_even(message, rows=True)
+    if encoding == "i420":
+        quarter = (height // 2, width // 2, step // 2)
+        planes = _planes(message, (height, width, step), quarter, quarter)
+    else:
+        planes = _planes(message, (height, width, step), (height // 2, width, step))
+    one_below_the_other = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
+    return cv2.cvtColor(one_below_the_other, _HALVED[encoding])
 
 
 def decode_compressed_image(message: CompressedImage) -> NDArray[np.uint8]:
@@ -142,6 +167,12 @@ def decode_buffer(data: Any, flags: int, format_name: str) -> NDArray[Any]:
 
 def _rows(message: Image, n_rows: int, row_bytes: int) -> NDArray[np.uint8]:
     """View the message's data as (n_rows, row_bytes) bytes, padding at the end of rows left out."""
+    return _planes(message, (n_rows, row_bytes, message.step))[0]
+
+
+def _planes(message: Image, *planes: tuple[int, int, int]) -> list[NDArray[np.uint8]]:
+    """View the message's data as planes, one after the other, of (rows, bytes in a row, bytes from row to row)."""
+    row_bytes = planes[0][1]
     if message.height == 0 or message.width == 0:
         raise ImageMessageError(
             f"image of {message.width}x{message.height} pixels is empty: check the driver that publishes it"
@@ -151,15 +182,18 @@ def _rows(message: Image, n_rows: int, row_bytes: int) -> NDArray[np.uint8]:
             f"step is {message.step} bytes, but a row of {message.width} pixels {message.encoding} takes "
             f"{row_bytes}: the publisher's width, step or encoding is wrong"
         )
-    # the last row may lack its padding
-    needed = message.step * (n_rows - 1) + row_bytes
-    if len(message.data) < needed:
+    ends = list(accumulate(rows * step for rows, _, step in planes))
+    _, last_bytes, last_step = planes[-1]
+    if len(message.data) < ends[-1] - last_step + last_bytes:  # the last row may lack its padding
         raise ImageMessageError(
             f"data has {len(message.data)} bytes, but {message.width}x{message.height} {message.encoding} "
-            f"with step {message.step} needs {message.step * n_rows}: truncated, or wrong size or encoding"
+            f"with step {message.step} needs {ends[-1]}: truncated, or wrong size or encoding"
         )
     data = np.frombuffer(message.data, np.uint8)
-    return np.lib.stride_tricks.as_strided(data, shape=(n_rows, row_bytes), strides=(message.step, 1), writeable=False)
+    return [
+        np.lib.stride_tricks.as_strided(data[begin:], shape=(rows, width), strides=(step, 1), writeable=False)
+        for begin, (rows, width, step) in zip((0, *ends), planes, strict=False)
+    ]
 
 
 def _require_even(message: Image, *, rows: bool) -> None:

@@ -99,26 +99,55 @@ def yuv(r, g, b):
 LEFT, RIGHT = (200, 60, 30), (20, 90, 220)
 
 
+HALF = WIDTH // 2
+
+
+def left_and_right():
+    """Luma (HEIGHT, WIDTH), and U and V (HEIGHT, HALF), of a picture of two colours."""
+    luma = np.empty((HEIGHT, WIDTH), np.uint8)
+    u, v = np.empty((2, HEIGHT, HALF), np.uint8)
+    luma[:, :HALF], u[:, : HALF // 2], v[:, : HALF // 2] = yuv(*LEFT)
+    luma[:, HALF:], u[:, HALF // 2 :], v[:, HALF // 2 :] = yuv(*RIGHT)
+    return luma, u, v
+
+
+def assert_left_and_right(rgb):
+    assert np.abs(rgb[:, :HALF].astype(int) - LEFT).max() <= 3
+    assert np.abs(rgb[:, HALF:].astype(int) - RIGHT).max() <= 3
+
+
 @pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv", "nv12", "nv21"])
 def test_yuv_encodings(encoding):
-    luma = np.empty((HEIGHT, WIDTH), np.uint8)
-    u = np.empty((HEIGHT, WIDTH // 2), np.uint8)
-    v = np.empty((HEIGHT, WIDTH // 2), np.uint8)
-    half = WIDTH // 2
-    luma[:, :half], u[:, : half // 2], v[:, : half // 2] = yuv(*LEFT)
-    luma[:, half:], u[:, half // 2 :], v[:, half // 2 :] = yuv(*RIGHT)
+    luma, u, v = left_and_right()
     if encoding.startswith("nv"):
         chroma = [u, v] if encoding == "nv12" else [v, u]
         data = np.concatenate([luma, np.stack(chroma, -1)[: HEIGHT // 2].reshape(-1, WIDTH)])
     else:
-        pairs = luma.reshape(HEIGHT, half, 2)
+        pairs = luma.reshape(HEIGHT, HALF, 2)
         order = [u, pairs[..., 0], v, pairs[..., 1]]
         if encoding in ("yuv422_yuy2", "yuyv"):
             order = [pairs[..., 0], u, pairs[..., 1], v]
         data = np.stack(order, -1).reshape(HEIGHT, -1)
-    rgb = decode_image(message(data, encoding, padding=4)).astype(int)
-    assert np.abs(rgb[:, :half] - LEFT).max() <= 3
-    assert np.abs(rgb[:, half:] - RIGHT).max() <= 3
+    assert_left_and_right(decode_image(message(data, encoding, padding=4)))
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+@pytest.mark.parametrize("encoding", ["nv24", "i420"])
+def test_yuv_encodings_whose_rows_of_chroma_have_another_length(encoding, padding):
+    luma, u, v = left_and_right()
+    if encoding == "nv24":
+        chroma = [np.repeat(np.stack([u, v], -1), 2, axis=1).reshape(HEIGHT, 2 * WIDTH)]
+        chroma_padding = 2 * padding
+    else:
+        chroma = [u[: HEIGHT // 2], v[: HEIGHT // 2]]
+        chroma_padding = padding // 2
+    planes = [np.pad(luma, ((0, 0), (0, padding))), *(np.pad(c, ((0, 0), (0, chroma_padding))) for c in chroma)]
+    data = np.concatenate([plane.ravel() for plane in planes]).tobytes()
+    image = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=WIDTH + padding, data=array("B", data))
+    assert_left_and_right(decode_image(image))
+    image.data = image.data[:-20]
+    with pytest.raises(ImageMessageError, match=f"with step {WIDTH + padding} needs {len(data)}: truncated"):
+        decode_image(image)
 
 
 def test_compressed_images_of_both_codecs():
@@ -262,10 +291,22 @@ def test_compressed_depth_in_metres_is_quantised_inverse_depth():
     np.testing.assert_allclose(decoded, depth_m, rtol=0.01)
 
 
+def rvl_depth(word, size):
+    data = struct.pack("<iffIII", 0, 0.0, 0.0, *size, word)
+    return CompressedImage(format="16UC1; compressedDepth rvl", data=array("B", data))
+
+
+def test_compressed_depth_may_be_rvl_with_width_and_height_before_it():
+    # 1 zero, 2 others: 5 more than nothing, 2 less than that; test/core/depth/test_rvl.py has the code itself
+    depth_m = decode_compressed_depth(rvl_depth(0x1_2_A_1_3_0_0_0, (3, 1)))
+    np.testing.assert_allclose(depth_m, [[np.nan, 0.005, 0.003]], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("compressed", "text"),
     [
-        (compressed_depth(np.ones((2, 2), np.uint16), "16UC1; compressedDepth rvl"), "publish png"),
+        (compressed_depth(np.ones((2, 2), np.uint16), "16UC1; compressedDepth rvl"), "damaged, or no RVL"),
+        (rvl_depth(0x01F00000, (3, 1)), "bytes of format '16UC1; compressedDepth rvl' cannot be decoded: "),
         (compressed_depth(np.ones((2, 2), np.uint16), "bgr8; jpeg compressed bgr8"), "is not depth"),
         (compressed_depth(np.ones((2, 2), np.uint8), "16UC1; compressedDepth"), "need 16 bit"),
         (CompressedImage(format="16UC1; compressedDepth", data=array("B", bytes(5))), "truncated"),
