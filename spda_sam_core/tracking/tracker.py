@@ -15,7 +15,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.settings import settings
@@ -163,6 +162,9 @@ class Tracker:
         owners: list[_Track | None] = [None] * len(instances)
         if not self._tracks or not len(instances):
             return owners
+        # here: it is half of what a node's start takes to import, and most nodes follow nothing
+        from scipy.optimize import linear_sum_assignment
+
         overlaps = _overlaps(masks, self._tracks)  # (N, T)
         alike = instances.class_ids[:, None] == np.array([track.class_id for track in self._tracks])
         high = (instances.scores >= np.float32(self.settings.begin_score))[:, None]
