@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from spda_sam_core.picture_file import read_picture, read_pixels
+from spda_sam_core.picture_file import read_picture, read_pixels, write_picture
 from spda_sam_core.results.draw import contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.spda_sam import SpdaSam
@@ -137,14 +137,14 @@ def main(arguments: list[str] | None = None) -> None:
             if options.overlays is not None:
                 drawn = [draw_instances(picture.rgb, each) for each in (labelled, found)]
                 sheet = contact_sheet([picture.rgb, *drawn], 3, [picture.name, "labelled", f"ten best, {hits} hit"])
-                cv2.imwrite(str(options.overlays / f"{picture.name}_{mode}.jpg"), sheet[..., ::-1])
+                write_picture(options.overlays / f"{picture.name}_{mode}.jpg", sheet[..., ::-1])
             if options.sheet is not None:
                 panels += [draw_instances(np.full_like(picture.rgb, 40), each) for each in (labelled, found)]
                 titles += [f"{picture.name}: labelled", f"ten best, depth {mode}: {hits} of {len(ious)}"]
     for mode, (hits, count) in totals.items():
         print(f"depth {mode}: {hits} of {count} regions hit")
     if options.sheet is not None:
-        cv2.imwrite(str(options.sheet), contact_sheet(panels, 4, titles)[..., ::-1])
+        write_picture(options.sheet, contact_sheet(panels, 4, titles)[..., ::-1])
 
 
 def _as_instances(regions: list[tuple[str, NDArray[np.bool_]]]) -> Instances:

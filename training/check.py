@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from spda_sam_core.picture_file import write_picture
 from spda_sam_core.results.draw import colourise_depth, contact_sheet, draw_instances
 from spda_sam_core.results.instances import Instances
 from training.data.check_split import SplitReport, check_split, network_depth
@@ -192,7 +193,11 @@ def main(arguments: list[str] | None = None) -> int:
     sheet = draw_sheet(reports)
     if sheet is not None:
         path = options.sheet or Path(f"{options.data.stem}_check.jpg")
-        cv2.imwrite(str(path), sheet[..., ::-1])
+        try:
+            write_picture(path, sheet[..., ::-1])
+        except OSError as error:
+            print(f"error: the sheet {path} cannot be written: {error}")
+            return 1
         print(path)
     return 1 if count_problems(reports, "error") else 0
 

@@ -87,6 +87,12 @@ def test_a_sound_data_set_has_no_problems(data: Fixture, tmp_path: Path, capsys:
     assert image.shape[1] > 4 * 2 * 480  # four samples, each beside its depth
 
 
+def test_a_sheet_that_cannot_be_written_is_said(data: Fixture, tmp_path: Path, capsys) -> None:
+    (tmp_path / "taken.jpg").mkdir()
+    assert main([str(data.yaml), "--workers", "1", "--sheet", str(tmp_path / "taken.jpg")]) == 1
+    assert "taken.jpg cannot be written: " in capsys.readouterr().out
+
+
 def test_the_sheet_shows_masks_where_they_are(data: Fixture, tmp_path: Path) -> None:
     for i in range(1, 5):
         cv2.imwrite(str(data.root / f"rgb/{i}.jpg"), np.zeros((*SIZE, 3), np.uint8))
