@@ -50,6 +50,7 @@ class NodeState:
         enabled: whether `~/enable` allows segmentation.
         activity: what it sees, None where it is not active.
         loading_s: for how long it has been loading its model, 0 where it is not.
+        loading: what the loading is at, as the core said it last, or "".
         given_up_s: for how long the frame of an earlier session, given up at its end, has been going on, else 0.
         qos_problems: topic to what does not match, for endpoints that cannot connect.
         facts: further keys, such as device and checkpoint.
@@ -65,6 +66,7 @@ class NodeState:
     qos_problems: Mapping[str, str]
     facts: Mapping[str, str]
     clock_waits: bool = False
+    loading: str = ""
 
 
 def judge(snapshot: Snapshot, state: NodeState) -> Finding:
@@ -72,9 +74,16 @@ def judge(snapshot: Snapshot, state: NodeState) -> Finding:
     findings = sorted(_findings(snapshot, state), key=lambda finding: finding[0], reverse=True)
     if findings:
         return findings[0][0], "; ".join(text for _, text in findings)
+    if state.loading_s:
+        return _OK, _loading(state)
     if state.activity is None:
         return _OK, state.lifecycle
     return _OK, f"{snapshot.rate_out_hz:.1f} Hz" if state.enabled else "disabled by ~/enable"
+
+
+def _loading(state: NodeState) -> str:
+    at = f" ({state.loading})" if state.loading else ""
+    return f"loading for {state.loading_s:.0f} s{at}"
 
 
 def _findings(snapshot: Snapshot, state: NodeState) -> Iterator[Finding]:
@@ -83,7 +92,7 @@ def _findings(snapshot: Snapshot, state: NodeState) -> Iterator[Finding]:
     if state.loading_s > _LONG_LOADING_S:
         yield (
             _WARN,
-            f"loading for {state.loading_s:.0f} s: are the disk of the checkpoint and the device there? "
+            f"{_loading(state)}: are the disk of the checkpoint and the device there? "
             "An engine that is built for this device takes minutes, once",
         )
     if state.given_up_s:

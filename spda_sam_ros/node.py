@@ -55,7 +55,7 @@ class SpdaSamNode(GuardedLifecycleNode):
 
     def __init__(self, stopping: Callable[[], bool]) -> None:
         super().__init__("spda_sam")
-        log_core_in(self.get_logger())
+        log_core_in(self.get_logger(), self._on_core_progress)
         self._stopping = stopping
         self._settings = declare(self)
         self._statistics = NodeStatistics()
@@ -68,6 +68,7 @@ class SpdaSamNode(GuardedLifecycleNode):
         self._given_up: list[tuple[Session, float]] = []  # and when, as long as their last frame goes on
         self._late = False
         self._loading_since_s: float | None = None
+        self._loading = ""
         self._qos_problems: dict[str, str] = {}
         self._facts: dict[str, str] = {}
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -96,7 +97,7 @@ class SpdaSamNode(GuardedLifecycleNode):
         """Load and warm up the model; without one the node stays unconfigured."""
         settings = self._settings
         keep_freed_memory()  # here, before the first thread of ours begins
-        self._loading_since_s = time.monotonic()
+        self._loading_since_s, self._loading = time.monotonic(), ""
         try:
             self._model = model = run_interruptibly(
                 lambda: _load(settings), stopping=self._stopping, each_second=self._publish_diagnostics
@@ -201,6 +202,9 @@ class SpdaSamNode(GuardedLifecycleNode):
 
     # What is said about it
 
+    def _on_core_progress(self, text: str) -> None:
+        self._loading = text
+
     def _on_inference_error(self, error: Exception) -> None:
         self._report("inference", describe(error), traceback_of(error))
 
@@ -235,6 +239,7 @@ class SpdaSamNode(GuardedLifecycleNode):
             failed_transition=self.failed_transition,
             enabled=self._enabled,
             activity=activity,
+            loading=self._loading,
             loading_s=0.0 if self._loading_since_s is None else time.monotonic() - self._loading_since_s,
             given_up_s=max((time.monotonic() - at_s for _, at_s in self._given_up), default=0.0),
             qos_problems=self._qos_problems,

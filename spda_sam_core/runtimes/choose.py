@@ -11,6 +11,8 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +31,8 @@ TIMEOUT_S = 600.0
 """After which a backend counts as hung."""
 BUILDING_TIMEOUT_S = 7200.0
 """The same for TensorRT, which builds an engine first."""
+_PROGRESS = "spda-sam is at: "
+"""Before what the measuring process tells of its progress, such as minutes of building an engine."""
 
 _log = logging.getLogger(__name__)
 
@@ -115,15 +119,29 @@ def measure_apart(path: Path, name: str, device: str, threads: int) -> float | s
     """Median milliseconds of a backend, in a process of its own, which may crash; or what went wrong."""
     command = [sys.executable, "-m", "spda_sam_core.runtimes.choose", str(path), name, device, str(threads)]
     timeout_s = BUILDING_TIMEOUT_S if name == "tensorrt" else TIMEOUT_S
+    began, last = time.monotonic(), ""
+    # a file, not a second pipe: whoever reads one to its end waits for ever for a child that fills the other
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stdout:
+        process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="replace")
+        assert process.stderr is not None, "opened as a pipe"
+        hung = threading.Timer(timeout_s, process.kill)
+        hung.start()
+        try:
+            with process:
+                for line in process.stderr:
+                    if line.startswith(_PROGRESS):
+                        _log.info("%s", line[len(_PROGRESS) :].strip())
+                    last = line.strip() or last
+        finally:
+            hung.cancel()
+        stdout.seek(0)
+        printed = stdout.read().splitlines()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return f"gave no answer within {timeout_s:g} s"
-    try:
-        return float(done.stdout.splitlines()[-1])
+        return float(printed[-1])
     except (IndexError, ValueError):
-        last = done.stderr.strip().splitlines()[-1:] or [f"its process ended with exit code {done.returncode}"]
-        return last[0]
+        if time.monotonic() - began >= timeout_s:
+            return f"gave no answer within {timeout_s:g} s"
+        return last or f"its process ended with exit code {process.returncode}"
 
 
 def _key(path: Path, names: Sequence[str], device: str, threads: int) -> str:
@@ -143,6 +161,17 @@ def _cpu() -> str:
     return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))
 
 
+def _tell_progress() -> None:
+    """Send to stderr what the core logs; not its warnings, which whoever loads the backend in the end hears himself."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(_PROGRESS + "%(message)s"))
+    handler.addFilter(lambda record: record.levelno == logging.INFO)
+    core = logging.getLogger("spda_sam_core")
+    core.addHandler(handler)
+    core.setLevel(logging.INFO)
+    core.propagate = False
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the median milliseconds of a network in a backend, or fail with one line."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -151,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("device")
     parser.add_argument("threads", type=int)
     options = parser.parse_args(arguments)
+    _tell_progress()
     try:
         runtime = load_backend(options.backend, options.checkpoint, device=options.device, num_threads=options.threads)
         inputs = list(check_inputs(runtime.info.input_size).values())

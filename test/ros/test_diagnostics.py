@@ -152,6 +152,16 @@ def test_loading_that_does_not_end_is_a_warning(statistics, seconds, level):
     assert status(statistics, lifecycle="configuring", loading_s=float(seconds)).level == level
 
 
+@pytest.mark.parametrize("seconds", [12, 130])
+def test_what_loading_is_at_is_told(statistics, seconds):
+    at = "engine of tiny.onnx: Building: Tactic profiling, 10 s"
+    message = status(statistics, lifecycle="configuring", loading_s=float(seconds), loading=at).message
+    assert message.startswith(f"loading for {seconds} s ({at})")
+    assert status(statistics, lifecycle="configuring", loading_s=float(seconds)).message.startswith(
+        f"loading for {seconds} s"
+    )
+
+
 def test_measurements_of_long_ago_are_no_longer_told(statistics, clock):
     statistics.count_out("sensor", {"depth_valid_percent": 100.0})
     assert values(status(statistics))["depth_valid_percent_p50"] == "100.0"

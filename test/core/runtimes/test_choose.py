@@ -86,6 +86,18 @@ def test_a_backend_is_measured_in_a_process_that_may_fail(checkpoint, tmp_path) 
     assert said == "unknown device 'tpu': use 'auto', 'cpu', 'cuda' or 'cuda:<n>'"
 
 
+def test_what_a_backend_does_while_it_is_measured_is_told(tmp_path, checkpoint, caplog) -> None:
+    """As the minutes in which TensorRT builds its engine; here the graph is exported first."""
+    with caplog.at_level("INFO", logger="spda_sam_core"):
+        assert isinstance(choose.measure_apart(checkpoint, "onnxruntime", "cpu", 1), float)
+    assert [record.getMessage() for record in caplog.records if "small.safetensors" in record.getMessage()]
+
+
+def test_a_backend_that_hangs_is_ended(checkpoint, monkeypatch) -> None:
+    monkeypatch.setattr(choose, "TIMEOUT_S", 0.3)
+    assert choose.measure_apart(checkpoint, "torch", "cpu", 1) == "gave no answer within 0.3 s"
+
+
 def test_one_backend_alone_is_not_measured(checkpoint, measured, monkeypatch) -> None:
     monkeypatch.setattr(choose, "candidates", lambda path, device: ["torch"])
     assert choose.load_chosen(checkpoint).reason == "the only backend that is installed"
