@@ -23,16 +23,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from benchmarks.contestant import Contestant, Entry, Failed, RuntimeName
+from benchmarks.contestant import SLOW_MS, Contestant, Entry, Failed, RuntimeName
 from benchmarks.onnx_cost import Cost, cost
 from benchmarks.peer_graphs import PEERS, YOLO, peer_graphs
 from benchmarks.pictures import noise, rendered_picture
 from benchmarks.torch_calls import RANDOM, everything_cost, network_of
 from spda_sam_core.graph.export import ExportError, to_onnx
+from spda_sam_core.graph.onnx_file import GraphFile
 from spda_sam_core.weights.files import write_whole
 
-SLOW_MS = 5000.0
-"""From here up a network runs three times only."""
 EVERYTHING = "SAM ViT-B, everything mode at 1024"
 
 
@@ -61,13 +60,18 @@ class Row(NamedTuple):
 
 
 def entries_of(
-    names: Mapping[str, tuple[str, bool]], peers: Mapping[str, Path], runtimes: Collection[RuntimeName], folder: Path
+    names: Mapping[str, tuple[str, bool]],
+    peers: Mapping[str, Path],
+    exported: Sequence[Path],
+    runtimes: Collection[RuntimeName],
+    folder: Path,
 ) -> tuple[list[Entry], dict[str, Cost]]:
     """What to time, files written.
 
     Args:
-        names: of our networks in tables, to what `network_of` takes.
+        names: of our networks in tables, to what `network_of` takes; the first reads depth.
         peers: names in tables to ONNX files.
+        exported: files of `spda-sam export` of the first network, in other precisions.
         runtimes: those to time in; peers are no PyTorch.
         folder: for files.
 
@@ -89,6 +93,10 @@ def entries_of(
             continue
         costs[name] = cost(graph)
         entries += [Entry(name, r, str(graph), feed=str(feed)) for r in runtimes if r != "PyTorch"]
+    for graph in exported:
+        name = f"{next(iter(names))}, {GraphFile.read(graph).precision}"
+        costs[name] = cost(graph)
+        entries += [Entry(name, r, str(graph), feed=str(folder / "0.npz")) for r in runtimes if r != "PyTorch"]
     for i, (name, graph) in enumerate(peers.items()):
         feed = folder / f"peer{i}.npz"
         np.savez(feed, **noise(graph))  # type: ignore[arg-type]
@@ -201,6 +209,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each runtime (default: %(default)s)")
     parser.add_argument("--rounds", type=int, help="turns of each (default: 100, with --quick 20)")
     parser.add_argument(
+        "--exported",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="ONNX",
+        help="files of spda-sam export to time as well, as in int8",
+    )
+    parser.add_argument(
         "--peers", type=Path, default=Path("runs/peers"), help="folder of other networks' graphs (default: %(default)s)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here too")
@@ -215,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
         names |= {f"SPDA-SAM, preset {preset}": (f"{RANDOM}{preset}", True) for preset in ("mobile_sam", "sam_vit_b")}
     peers = peer_graphs(options.peers, [next(iter(PEERS))] if options.quick else PEERS)
     with tempfile.TemporaryDirectory() as folder:
-        entries, costs = entries_of(names, peers, available(), Path(folder))
+        entries, costs = entries_of(names, peers, options.exported, available(), Path(folder))
         if not options.quick:
             entries.append(Entry(EVERYTHING, "PyTorch", "benchmarks.torch_calls:everything", (1024,)))
             costs[EVERYTHING] = Cost(*everything_cost(1024))

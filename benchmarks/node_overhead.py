@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from spda_sam_core.preprocess import Letterbox
 from spda_sam_core.results.metric import Pinhole
+from spda_sam_core.results.postprocess import postprocess
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.runtimes.runtime import NetworkInfo, RawOutput
 from spda_sam_core.spda_sam import SpdaSam
@@ -34,6 +35,8 @@ CLASSES = tuple(f"class_{i}" for i in range(11))
 RADII = (60, 30, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2)
 """Of the instances, in cells of four pixels of the network's input: one covers a quarter of the picture."""
 DOUBLES = 4
+PASTED = 20
+"""Masks of the last row."""
 
 
 class Replay:
@@ -57,17 +60,17 @@ class Replay:
         """Nothing to give back."""
 
 
-def make_output(size_hw: tuple[int, int]) -> RawOutput:
-    """Ellipses of all sizes within the picture, and doubles of the largest."""
+def make_output(size_hw: tuple[int, int], radii: Sequence[int] = RADII, doubles: int = DOUBLES) -> RawOutput:
+    """Ellipses of these sizes within the picture, and doubles of the first ones."""
     rng = np.random.default_rng(1)
     cells = INPUT_SIZE // 4
     height, width = (side / 4 for side in Letterbox(*size_hw, INPUT_SIZE).resized_hw)
     y, x = np.mgrid[0:cells, 0:cells].astype(np.float32)
     masks = [
         4 - 8 * np.hypot((x - rng.uniform(0, width)) / radius, (y - rng.uniform(0, height)) / (0.7 * radius))
-        for radius in RADII
+        for radius in radii
     ]
-    masks += [mask + 0.2 for mask in masks[:DOUBLES]]
+    masks += [mask + 0.2 for mask in masks[:doubles]]
     n = len(masks)
     classes = np.full((n, len(CLASSES)), -6, np.float32)
     classes[np.arange(n), np.arange(n) % len(CLASSES)] = np.linspace(3, 1, n)
@@ -121,6 +124,21 @@ def measure(size_hw: tuple[int, int], rounds: int, *, with_depth: bool) -> dict[
     return {name: np.array([each[name] for each in measured]) for name in measured[0]}
 
 
+def measure_pasting(size_hw: tuple[int, int], rounds: int) -> NDArray[np.float64]:
+    """Milliseconds from `PASTED` candidates, all to be kept, to masks and boxes at the size of the picture."""
+    output = make_output(size_hw, [RADII[i % len(RADII)] for i in range(PASTED)], doubles=0)
+    box = Letterbox(*size_hw, INPUT_SIZE)
+    taken = []
+    for i in range(rounds + 5):
+        start = time.perf_counter()
+        masks, classes, iou = output.mask_logits[0], output.class_logits[0], output.predicted_iou[0]
+        found = postprocess(masks, classes, iou, letterbox=box, class_names=CLASSES, score_threshold=0.0)
+        if i >= 5:
+            taken.append((time.perf_counter() - start) * 1e3)
+        assert len(found) == PASTED, f"{len(found)} of {PASTED} masks were pasted"
+    return np.array(taken)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure what the node adds to the network, and print a Markdown table."""
     parser = argparse.ArgumentParser(
@@ -139,6 +157,8 @@ def main(arguments: list[str] | None = None) -> None:
         for title, with_depth in (("RGB-D", True), ("RGB, depth estimated", False)):
             for stage, ms in measure((options.height, options.width), options.rounds, with_depth=with_depth).items():
                 print(f"| {title} | {stage} | {np.median(ms):.2f} | {np.percentile(ms, 95):.2f} |", flush=True)
+        ms = measure_pasting((options.height, options.width), options.rounds)
+        print(f"| | postprocess of {PASTED} masks | {np.median(ms):.2f} | {np.percentile(ms, 95):.2f} |")
     finally:
         rclpy.try_shutdown()
 
