@@ -96,8 +96,11 @@ class Contestant:
 
     def _ask(self, what: str) -> float:
         assert self._process.stdin is not None, "opened as a pipe"
-        self._process.stdin.write(f"{what}\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{what}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:  # it was killed while it waited, as where memory runs out
+            raise Failed(f"its process ended with exit code {self._process.wait()}") from None
         return self._answer()
 
     def _answer(self) -> float:

@@ -15,6 +15,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,25 +112,38 @@ def race(entries: Sequence[Entry], costs: Mapping[str, Cost], rounds: int, threa
     Args:
         entries: what to time.
         costs: of the networks, by name.
-        rounds: how often each runs; 3 times at most what takes more than `SLOW_MS`.
+        rounds: how often each runs; 3 times at most, and before the others, what takes more than `SLOW_MS`.
         threads: of each runtime.
     """
     running: list[Contestant] = []
     times: dict[Entry, list[float]] = {}
-    try:
+    peaks: dict[Entry, float] = {}
+
+    def leave_out(entry: Entry, error: Failed) -> None:
+        tqdm.write(f"{entry.name} in {entry.runtime} is left out: {error}")
+        times.pop(entry, None)
+
+    with ExitStack() as processes:
         for entry in tqdm(entries, desc="loading", unit="network"):
             try:
-                running.append(Contestant(entry, threads))
+                contestant = Contestant(entry, threads)
+                processes.callback(contestant.close)
+                if contestant.first_ms < SLOW_MS:
+                    running.append(contestant)
+                else:  # its memory is needed by the others
+                    times[entry] = [contestant.run() for _ in range(min(3, rounds))]
+                    peaks[entry] = contestant.peak_mb()
+                    contestant.close()
             except Failed as error:
-                tqdm.write(f"{entry.name} in {entry.runtime} is left out: {error}")
-        for i in tqdm(range(rounds), desc="timing", unit="round"):
-            for contestant in running:
-                if i < 3 or contestant.first_ms < SLOW_MS:
+                leave_out(entry, error)
+        for _ in tqdm(range(rounds), desc="timing", unit="round"):
+            for contestant in list(running):
+                try:
                     times.setdefault(contestant.entry, []).append(contestant.run())
-        peaks = {contestant.entry: contestant.peak_mb() for contestant in running}
-    finally:
-        for contestant in running:
-            contestant.close()
+                    peaks[contestant.entry] = contestant.peak_mb()
+                except Failed as error:
+                    leave_out(contestant.entry, error)
+                    running.remove(contestant)
     base = {entry.runtime: statistics.median(ms) for entry, ms in times.items() if entry.name == YOLO}
     rows = []
     for entry, ms in times.items():
@@ -233,7 +247,8 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         entries, costs = entries_of(names, peers, options.exported, available(), Path(folder))
         if not options.quick:
-            entries.append(Entry(EVERYTHING, "PyTorch", "benchmarks.torch_calls:everything", (1024,)))
+            # the first one: it takes 7 GB
+            entries.insert(0, Entry(EVERYTHING, "PyTorch", "benchmarks.torch_calls:everything", (1024,)))
             costs[EVERYTHING] = Cost(*everything_cost(1024))
         rows = race(entries, costs, rounds, options.threads)
     print(f"{options.threads} threads, {rounds} rounds", table(rows), sep="\n\n")

@@ -1,8 +1,8 @@
 """RVL, the lossless code of depth maps of 16 bits that `compressedDepth` carries beside PNG.
 
-Wilson, "Fast Lossless Depth Image Compression", ISS 2017. Pixels are runs: how many zeros, how many others, and those as
-differences to the one before, signs in the lowest bit. Each of these numbers is a row of nibbles, the lowest three bits
-first, whose fourth bit says that more follow; eight nibbles are a word of 32 bits, the first one on top.
+Wilson, "Fast Lossless Depth Image Compression", ISS 2017. Pixels are runs: how many zeros, how many others, and those
+as differences to the one before, signs in the lowest bit. Each of these numbers is a row of nibbles, the lowest three
+bits first, whose fourth bit says that more follow; eight nibbles are a word of 32 bits, the first one on top.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.contestant import Contestant, Entry, Failed
+from benchmarks.contestant import SLOW_MS, Contestant, Entry, Failed
 from benchmarks.latency import main, race
 from benchmarks.onnx_cost import Cost, cost
 from benchmarks.peer_graphs import YOLO, Peer, peer_graphs
@@ -118,6 +118,37 @@ def test_what_cannot_be_loaded_is_left_out_with_the_reason_and_the_others_run(tm
     assert (row.name, row.times) == ("good", None)
     assert 0 < row.ms_p50 <= row.ms_p95
     assert "bad in ONNX Runtime is left out: " in capsys.readouterr().out
+
+
+def test_what_is_killed_while_it_waits_is_left_out_and_slow_ones_run_before_the_others(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    write_graph(tmp_path / "good.onnx", [helper.make_node("Relu", ["images"], ["y"])], [])
+    np.savez(tmp_path / "feed.npz", images=np.ones((1, 3, 8, 8), np.float32))
+    names = ["slow", "killed", "good"]
+    entries = [
+        Entry(name, "ONNX Runtime", str(tmp_path / "good.onnx"), feed=str(tmp_path / "feed.npz")) for name in names
+    ]
+    order: list[str] = []
+
+    class Watched(Contestant):
+        def __init__(self, entry: Entry, threads: int) -> None:
+            super().__init__(entry, threads)
+            if entry.name == "slow":
+                self.first_ms = SLOW_MS
+            if entry.name == "killed":
+                self._process.kill()
+                self._process.wait()
+
+        def run(self) -> float:
+            order.append(self.entry.name)
+            return super().run()
+
+    monkeypatch.setattr("benchmarks.latency.Contestant", Watched)
+    rows = race(entries, {name: Cost(None, 0.0) for name in names}, rounds=5, threads=1)
+    assert [row.name for row in rows] == ["slow", "good"]
+    assert order == ["slow"] * 3 + ["killed"] + ["good"] * 5
+    assert "killed in ONNX Runtime is left out: its process ended with exit code -9" in capsys.readouterr().out
 
 
 def test_a_peer_that_cannot_be_made_is_an_error_with_its_last_words(tmp_path, monkeypatch) -> None:
