@@ -21,6 +21,7 @@ from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.survey.dive import survey_dive
 from spda_sam_core.survey.journal import Frame, Journal
 from spda_sam_core.survey.occasion import Occasion
+from spda_sam_core.survey.overlay_video import OverlayVideo
 from spda_sam_core.survey.report import LEAST_FRAMES, Origin, write_report
 from spda_sam_core.survey.tables import write_coco, write_findings
 
@@ -41,6 +42,7 @@ written into the folder of --out:
   instances.csv   one row for each thing in each frame
   coco.json       masks of all frames (RLE)
   labels/         for each frame a 16-bit PNG: 0 is none, k is the row of instances.csv with label k
+  overlay.mp4     every frame that was looked at, with what is reported of it
   stills/         of each finding the picture that shows it best
   bag/            of a bag: /spda_sam/instances, /spda_sam/detections and /spda_sam/label_info of what is reported,
                   as the node would have published them (sqlite3, zstd, metadata version 8: for Humble and later)
@@ -107,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bag = ResultBag(options.out / "bag", model.class_names, options.threshold, camera)
     journal = Journal(options.out / "journal.jsonl", made_by, model.class_names, resume=options.resume)
     interval_s = _interval_s(source, options.rate)
+    video = OverlayVideo(options.out / "overlay.mp4", 1 / interval_s)
     try:
         with tqdm(total=len(source) or None, desc="looking", unit="frame") as bar:
             dive = survey_dive(
@@ -118,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 threshold=options.threshold,
                 camera=camera,
                 classes=options.classes,
+                video=video,
                 bag=bag,
             )
     except KeyboardInterrupt:
@@ -125,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     finally:
         journal.close()
-    dive.problems += source.noticed
+    dive.problems += [*source.noticed, *filter(None, [video.problem])]
     origin = Origin(
         options.source.name, options.checkpoint, model.checkpoint_sha256, model.terms, options.threshold,
         model.class_names, _link_of(source, options.out),

@@ -110,13 +110,13 @@ def contact_sheet(
         if titles is not None:
             bar = sheet[y : y + head, x : x + width]  # a slice, so that a long title ends at its picture
             write_text(bar, with_question_marks(titles[i]), (2, head - 8), 0.5, (235, 235, 235))
-        fitted = _fit(image, height, width)
+        fitted = fit(image, height, width)
         sheet[y + head : y + head + fitted.shape[0], x : x + fitted.shape[1]] = fitted
     return sheet
 
 
-def _fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Scale a picture so that it fits into a cell, keeping its proportions."""
+def fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Scale a picture so that it just fits into a cell, (H, W, 3) uint8, keeping its proportions."""
     if image.shape[:2] == (height, width):
         return image
     scale = min(height / image.shape[0], width / image.shape[1])

@@ -16,9 +16,11 @@ from spda_sam_core.picture_file import write_picture
 from spda_sam_core.results.area import surface_area_m2
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.results.metric import Pinhole
+from spda_sam_core.survey.clock import clock
 from spda_sam_core.survey.findings import Finding, Findings, View
 from spda_sam_core.survey.journal import Frame, Journal
 from spda_sam_core.survey.overlapped import Writing, ahead, still_of
+from spda_sam_core.survey.overlay_video import OverlayVideo
 from spda_sam_core.survey.sight import Sight, sight_of
 from spda_sam_core.survey.strip import Strip
 from spda_sam_core.tracking.tracker import Tracked, Tracker, TrackerSettings
@@ -87,6 +89,7 @@ def survey_dive(
     threshold: float = 0.3,
     camera: Pinhole | None = None,
     classes: Iterable[str] | None = None,
+    video: OverlayVideo | None = None,
     bag: ResultBag | None = None,
 ) -> Dive:
     """Look at a dive, and write `labels/`, `stills/` and `instances.csv` while at it.
@@ -100,6 +103,7 @@ def survey_dive(
         threshold: the lowest score of a thing that is new, 0..1; what is followed already may score half of that.
         camera: intrinsics of rectified pictures; with depth, lengths are metres and areas m².
         classes: names of those to report; None: all.
+        video: gets every frame, with what is reported of it.
         bag: gets what is reported of each frame that has a header.
 
     Raises:
@@ -124,6 +128,8 @@ def survey_dive(
                 dive.problems.append(frame.problem)
                 dive.moments.append(Moment(frame.name, frame.stamp_ns, "lost", 0))
                 followed = False
+                if video is not None:
+                    writing.soon(video.lost, clock(frame.stamp_ns))
                 continue
             if last is not None and last.rgb is not None:
                 _notice_changes(dive, last, frame, pause_s)
@@ -148,13 +154,16 @@ def survey_dive(
                     writing.soon(write_picture, folder / "stills" / f"{finding.number:05d}.jpg", still[..., ::-1])
             label = shown.instances.to_label_image()
             writing.soon(write_picture, folder / "labels" / f"{Path(frame.name).with_suffix('')}.png", label)
+            if video is not None:
+                writing.soon(video.add, frame.rgb, shown.instances, clock(frame.stamp_ns))
             if bag is not None and frame.header is not None:
                 ids = shown.ids.tolist()
                 writing.soon(bag.add, frame.header, frame.logged_ns, shown.instances, ids, frame.depth_m)
             dive.moments.append(Moment(frame.name, frame.stamp_ns, sight, len(views)))
             last, followed = frame, True
-        if bag is not None:
-            writing.soon(bag.close)
+        for output in (video, bag):
+            if output is not None:
+                writing.soon(output.close)
     return dive
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from spda_sam_core.results.draw import class_colour
+from spda_sam_core.survey.clock import clock
 from spda_sam_core.survey.cover import map_of
 from spda_sam_core.survey.dive import Dive, Moment
 from spda_sam_core.survey.findings import Finding
@@ -25,12 +26,6 @@ _MARK = 11
 def colour_of(class_id: int) -> str:
     """The colour of a class as on the stills, for CSS."""
     return "#{:02x}{:02x}{:02x}".format(*class_colour(class_id))
-
-
-def clock(stamp_ns: int) -> str:
-    """Time code: hours, minutes, seconds and tenths from the first frame."""
-    tenths = round(stamp_ns / 1e8)
-    return f"{tenths // 36000}:{tenths // 600 % 60:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
 def timeline(moments: list[Moment], findings: Iterable[Finding], class_ids: dict[str, int]) -> str:

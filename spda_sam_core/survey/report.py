@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
 
+from spda_sam_core.survey.clock import clock
 from spda_sam_core.survey.cover import Section, sections_of
 from spda_sam_core.survey.dive import Dive
-from spda_sam_core.survey.drawings import SIGHT_COLOURS, clock, colour_of, strip_map, timeline
+from spda_sam_core.survey.drawings import SIGHT_COLOURS, colour_of, strip_map, timeline
 from spda_sam_core.survey.findings import Finding
 from spda_sam_core.survey.occasion import Occasion
 from spda_sam_core.survey.page import SCRIPT, STYLE
