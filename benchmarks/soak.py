@@ -76,15 +76,17 @@ class CameraProcess:
 
     Args:
         variables: its environment.
+        namespace: of its topics.
     """
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str], namespace: str = "") -> None:
         self._variables = variables
+        self._namespace = namespace
         self.start()
 
     def start(self) -> None:
         """Start it; it behaves as usual."""
-        command = [sys.executable, "-m", "benchmarks.soak_camera"]
+        command = [sys.executable, "-m", "benchmarks.soak_camera", "--namespace", self._namespace]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=dict(self._variables))
 
     def tell(self, changes: Mapping[str, Any]) -> None:

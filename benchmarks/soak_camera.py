@@ -48,8 +48,8 @@ class Behaviour:
 class Camera(Node):
     """Publishes `image`, `depth` and `camera_info`."""
 
-    def __init__(self) -> None:
-        super().__init__("soak_camera")
+    def __init__(self, namespace: str) -> None:
+        super().__init__("soak_camera", namespace=namespace)
         self.behaviour = Behaviour()
         self._image, self._depth, self._info = (
             self.create_publisher(kind, topic, qos_profile_sensor_data)
@@ -82,9 +82,11 @@ class Camera(Node):
 
 def main() -> None:
     """Publish until standard input ends; each line is a JSON object of fields of `Behaviour` to change."""
-    argparse.ArgumentParser(description=main.__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--namespace", default="", help="of its topics (default: none)")
+    options = parser.parse_args()
     rclpy.init(args=[])
-    camera = Camera()
+    camera = Camera(options.namespace)
 
     def listen() -> None:
         for line in sys.stdin:

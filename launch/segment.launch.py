@@ -1,6 +1,7 @@
-"""Launch the segmentation node for one camera; launch it again in another namespace for the next one.
+"""Launch the segmentation node for one camera, or for several with one copy of the model.
 
 ros2 launch spda_sam_ros segment.launch.py image:=/camera/image_raw depth:=/camera/depth
+ros2 launch spda_sam_ros segment.launch.py cameras:=front,port,starboard image:=image_raw depth:=depth/image_rect
 """
 
 import os
@@ -60,18 +61,39 @@ def switch(name: str, value: str) -> bool:
     return value.lower() == "true"
 
 
+def camera_names(text: str) -> list[str]:
+    """The names in a list with commas, with or without brackets."""
+    return [name for part in text.strip().strip("[]").split(",") if (name := part.strip().strip("'\"").strip("/"))]
+
+
+def remapped(topic: str, target: str, cameras: list[str]) -> list[tuple[str, str]]:
+    """Where an input topic comes from: with several cameras from a topic below the name of each."""
+    if not cameras:
+        return [(topic, target)]
+    if target.startswith(("/", "~")):
+        raise ValueError(
+            f"{topic} is '{target}', one topic for the cameras {', '.join(cameras)}: give what stands below each name, "
+            f"as in {topic}:=image_raw for /{cameras[0]}/image_raw"
+        )
+    return [(f"{camera}/{topic}", f"{camera}/{target}") for camera in cameras]
+
+
 def make_node(context: LaunchContext) -> list[Node]:
     """Make the node from the arguments; one which was not given leaves the parameter file as it is."""
     values = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *SWITCHES)}
     given = {name: switch(name, value) if name in SWITCHES else value for name, value in values.items() if value}
     level = LaunchConfiguration("log_level").perform(context)
+    cameras = camera_names(LaunchConfiguration("cameras").perform(context))
+    if cameras:
+        given["cameras"] = cameras
+    topics = {topic: LaunchConfiguration(topic).perform(context) for topic in TOPICS}
     return [
         Node(
             package="spda_sam_ros",
             executable="segment",
             name="spda_sam",
             namespace=LaunchConfiguration("namespace"),
-            remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
+            remappings=[pair for topic, target in topics.items() for pair in remapped(topic, target, cameras)],
             parameters=[LaunchConfiguration("params_file"), *([given] if given else [])],
             ros_arguments=["--log-level", level] if level else [],
             additional_env=profile_variables(context),
@@ -88,6 +110,12 @@ def generate_launch_description() -> LaunchDescription:
             *(
                 DeclareLaunchArgument(parameter, default_value="", description=text)
                 for parameter, text in {**PARAMETERS, **SWITCHES}.items()
+            ),
+            DeclareLaunchArgument(
+                "cameras",
+                default_value="",
+                description="names of several cameras that one node serves, as front,port: topics are then taken below "
+                "each name, and results come as /front/spda_sam/instances (default: that of the parameter file)",
             ),
             DeclareLaunchArgument(
                 "log_level",

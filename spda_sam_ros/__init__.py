@@ -6,12 +6,14 @@ In the order in which a frame meets them:
     qos              how topics connect, and what is said when they do not
     lost_messages    what helps against losses in DDS
     inputs           subscriptions: image, depth, calibration
-    worker           one slot, one thread: the newest frame wins
+    worker           a slot for each camera, one thread: the newest frame wins, in turn
     pairing          which depth belongs to the image
     messages         messages <-> arrays, metres and instances
     segmenter        one frame: decode, pair, predict, filter
     outputs          publishers of results
-    session          from activation to deactivation: these together
+    camera           one camera: its names, its counts, what is said about it
+    camera_session   one camera from activation to deactivation: these together
+    session          all cameras and their thread
     streams          which inputs are there, were there, and how they are stamped
     watchdog         images without results: for how long
     node_statistics  counts, rates and latencies

@@ -31,6 +31,7 @@ class Activity:
         depth: their depth.
         camera_info: their calibration.
         lag: what the watchdog sees.
+        inputs: what the names of these topics begin with before they are remapped, such as `front/`.
     """
 
     active_s: float
@@ -38,6 +39,7 @@ class Activity:
     depth: Stream
     camera_info: Stream
     lag: Lag
+    inputs: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _input(snapshot: Snapshot, activity: Activity, qos_problems: Mapping[str, st
     # the time before activation is none of the camera's fault
     silent_s = min(activity.active_s, float("inf") if snapshot.since_image_s is None else snapshot.since_image_s)
     if silent_s > STOPPED_AFTER_S:
-        yield _WARN, _starved(silent_s, activity.image, qos_problems)
+        yield _WARN, _starved(silent_s, activity, qos_problems)
     for kind, text in snapshot.problems.items():
         if kind not in ("inference", "callback"):
             yield _WARN, f"{kind}: {text}"
@@ -135,7 +137,7 @@ def _input(snapshot: Snapshot, activity: Activity, qos_problems: Mapping[str, st
             )
     for name, stream in (("depth", activity.depth), ("camera_info", activity.camera_info)):
         if stream.other_types and not stream.publishers:
-            yield _WARN, f"nothing comes on {stream.topic}: {wrong_type(stream, name)}"
+            yield _WARN, f"nothing comes on {stream.topic}: {wrong_type(stream, name, activity.inputs)}"
     depth, info = activity.depth, activity.camera_info
     if info.silent_s is not None and info.silent_s > _OLD_CALIBRATION_S and depth.flows:
         yield (
@@ -152,17 +154,18 @@ def _input(snapshot: Snapshot, activity: Activity, qos_problems: Mapping[str, st
     elif depth.known_s > STOPPED_AFTER_S and info.silent_s is None:
         yield (
             _WARN,
-            f"no 3-D positions: no camera_info on {info.topic}, {info.publishers} publisher(s): remap camera_info to "
-            "your camera's topic",
+            f"no 3-D positions: no camera_info on {info.topic}, {info.publishers} publisher(s): remap "
+            f"{activity.inputs}camera_info to your camera's topic",
         )
 
 
-def wrong_type(stream: Stream, name: str) -> str:
+def wrong_type(stream: Stream, name: str, inputs: str) -> str:
     """Say under which type a topic is published that the node subscribes to under another, and what to do.
 
     Args:
         stream: the topic.
         name: what the node calls it: `image`, `depth` or `camera_info`.
+        inputs: what stands before that, such as `front/`.
     """
     found = ", ".join(stream.other_types)
     base, _, transport = stream.topic.rpartition("/")
@@ -171,14 +174,15 @@ def wrong_type(stream: Stream, name: str) -> str:
         "compressed": f"launch with {name}:={base} and image_transport:=compressed",
         "compressedDepth": f"launch with {name}:={base} and depth_transport:=compressedDepth",
     }
-    what = remedy_of.get(transport, f"remap {name} to a topic of the type that this node hears")
+    what = remedy_of.get(transport, f"remap {inputs}{name} to a topic of the type that this node hears")
     return f"it is published as {found}, which this node does not hear there: {what}"
 
 
-def _starved(silent_s: float, image: Stream, qos_problems: Mapping[str, str]) -> str:
+def _starved(silent_s: float, activity: Activity, qos_problems: Mapping[str, str]) -> str:
+    image = activity.image
     if image.other_types and not image.publishers:
-        return f"no image on {image.topic} for {silent_s:.0f} s: {wrong_type(image, 'image')}"
+        return f"no image on {image.topic} for {silent_s:.0f} s: {wrong_type(image, 'image', activity.inputs)}"
     text = f"no image on {image.topic} for {silent_s:.0f} s, {image.publishers} publisher(s)"
     if problem := qos_problems.get(image.topic):
         return f"{text}: {problem}"
-    return f"{text}: remap image to your camera's topic" if not image.publishers else text
+    return f"{text}: remap {activity.inputs}image to your camera's topic" if not image.publishers else text

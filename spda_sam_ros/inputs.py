@@ -14,7 +14,7 @@ from spda_sam_core.messages.camera_info import pinhole_of
 from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_core.results.metric import Pinhole
 from spda_sam_ros import qos
-from spda_sam_ros.node_statistics import NodeStatistics
+from spda_sam_ros.camera import Camera
 from spda_sam_ros.pairing import DepthPairing
 from spda_sam_ros.parameters import Settings
 from spda_sam_ros.segmenter import Frame
@@ -28,15 +28,14 @@ def transport_topic(node: Node, topic: str, transport: str) -> str:
 
 
 class Inputs:
-    """Subscriptions to image, depth and camera_info, from construction until `destroy`.
+    """Subscriptions to image, depth and camera_info of a camera, from construction until `destroy`.
 
     Args:
         node: the node that owns them.
+        camera: names them, counts what comes and is told what is wrong with it.
         settings: names the transports.
-        statistics: counts images and stamps that run backwards.
         on_image: called with each image, in the executor's thread.
-        report: called with a kind and a sentence about what is wrong with what came.
-        mismatch: called with topic and sentence for a publisher which cannot connect.
+        depth_changed: called when depth came, and when none is to be waited for any more.
 
     Attributes:
         pairing: the depths that came.
@@ -48,18 +47,16 @@ class Inputs:
     def __init__(
         self,
         node: Node,
+        camera: Camera,
         settings: Settings,
         *,
-        statistics: NodeStatistics,
         on_image: Callable[[Frame], None],
-        report: Callable[[str, str], None],
-        mismatch: Callable[[str, str], None],
+        depth_changed: Callable[[], None],
     ) -> None:
-        self.pairing = DepthPairing()
-        self._statistics = statistics
+        self.pairing = DepthPairing(depth_changed)
         self._node = node
+        self._camera = camera
         self._on_frame = on_image
-        self._report = report
         self._arrivals = {topic: Arrivals(topic) for topic in ("image", "depth", "camera_info")}
         self._topics: dict[str, str] = {}
         self._types: dict[str, str] = {}
@@ -69,11 +66,11 @@ class Inputs:
         def subscribe(
             topic: str, transport: str, message_type: type[Any], depth: int, callback: Callable[[Any], None]
         ) -> None:
-            name = self._topics[topic] = transport_topic(node, topic, transport)
+            name = self._topics[topic] = transport_topic(node, camera.inputs + topic, transport)
             self._types[topic] = f"sensor_msgs/msg/{message_type.__name__}"
             arrivals = self._arrivals[topic]
             endpoint, arrivals.losses_told = qos.subscribe(
-                node, message_type, name, callback, depth, mismatch=mismatch, lost=arrivals.lose
+                node, message_type, name, callback, depth, mismatch=camera.mismatch, lost=arrivals.lose
             )
             made.callback(node.destroy_subscription, endpoint)
 
@@ -109,16 +106,16 @@ class Inputs:
         self._made.close()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        self._statistics.count_in()
+        self._camera.statistics.count_in()
         self._note("image", message)
         if self.pairing.add_image(stamp_to_ns(message.header.stamp)):
-            self._statistics.count_event("time_ran_backwards")
+            self._camera.statistics.count_event("time_ran_backwards")
         self._on_frame(Frame(message, time.monotonic()))
 
     def _on_depth(self, message: Image | CompressedImage) -> None:
         self._note("depth", message)
         if self.pairing.add_depth(message):
-            self._statistics.count_event("depth_time_ran_backwards")
+            self._camera.statistics.count_event("depth_time_ran_backwards")
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._arrivals["camera_info"].note(stamp_to_ns(message.header.stamp), time.monotonic())
@@ -127,4 +124,4 @@ class Inputs:
     def _note(self, topic: str, message: Image | CompressedImage) -> None:
         problem = self._arrivals[topic].note(stamp_to_ns(message.header.stamp), time.monotonic())
         if problem:
-            self._report(f"{topic}_stamp", problem)
+            self._camera.report(f"{topic}_stamp", problem)

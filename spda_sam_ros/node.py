@@ -26,20 +26,15 @@ from std_srvs.srv import SetBool, Trigger
 
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.spda_sam import SpdaSam
-from spda_sam_ros import diagnostics
+from spda_sam_ros.camera import LOG_PERIOD_S, Camera
 from spda_sam_ros.core_log import log_core_in
 from spda_sam_ros.health import NodeState
 from spda_sam_ros.loading import run_interruptibly
-from spda_sam_ros.node_statistics import NodeStatistics
-from spda_sam_ros.outputs import Outputs
 from spda_sam_ros.parameters import Settings, declare
 from spda_sam_ros.session import Session
 from spda_sam_ros.simulated_time import clock_waits
 from spda_sam_ros.throttle import Throttle
 from spda_sam_ros.transitions import GuardedLifecycleNode, describe, traceback_of
-from spda_sam_ros.watchdog import WARN_AFTER_S, Lag
-
-_LOG_PERIOD_S = 5.0
 
 
 class SpdaSamNode(GuardedLifecycleNode):
@@ -58,18 +53,16 @@ class SpdaSamNode(GuardedLifecycleNode):
         log_core_in(self.get_logger(), self._on_core_progress)
         self._stopping = stopping
         self._settings = declare(self)
-        self._statistics = NodeStatistics()
-        self._throttle = Throttle(_LOG_PERIOD_S)
+        self._cameras: dict[str, Camera] = {}
+        self._name_cameras()
+        self._throttle = Throttle(LOG_PERIOD_S)
         self._enabled = True
         self._model: SpdaSam | None = None
-        self._outputs: Outputs | None = None
         self._session: Session | None = None
         self._last_session: Session | None = None
         self._given_up: list[tuple[Session, float]] = []  # and when, as long as their last frame goes on
-        self._late = False
         self._loading_since_s: float | None = None
         self._loading = ""
-        self._qos_problems: dict[str, str] = {}
         self._facts: dict[str, str] = {}
         self.add_on_set_parameters_callback(self._on_parameters)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -104,7 +97,8 @@ class SpdaSamNode(GuardedLifecycleNode):
             )
         finally:
             self._loading_since_s = None
-        self._outputs = Outputs(self, self._on_qos_mismatch)
+        for camera in self._cameras.values():
+            camera.open()
         self._facts = {
             "checkpoint": settings.checkpoint,
             "checkpoint_sha256": model.checkpoint_sha256,
@@ -121,21 +115,15 @@ class SpdaSamNode(GuardedLifecycleNode):
     def activate(self) -> None:
         """Subscribe and start to segment."""
         assert self._model is not None
-        assert self._outputs is not None
-        self._outputs.publish_label_info(self._model.class_names, self._settings.score_threshold)
-        self._qos_problems.clear()
-        self._late = False
-        self._statistics.begin_session()
+        self._publish_label_info()
+        for camera in self._cameras.values():
+            camera.begin_session()
         self._session = Session(
             self,
             self._model,
-            self._outputs,
+            tuple(self._cameras.values()),
             settings=lambda: self._settings,
             enabled=lambda: self._enabled,
-            statistics=self._statistics,
-            report=self._report,
-            failed=self._on_inference_error,
-            mismatch=self._on_qos_mismatch,
             after=self._last_session,
         )
 
@@ -151,15 +139,14 @@ class SpdaSamNode(GuardedLifecycleNode):
         """Free the model and its memory on the GPU."""
         model, self._model = self._model, None
         session, self._last_session = self._last_session, None
-        outputs, self._outputs = self._outputs, None
         self._facts = {}
         with ExitStack() as freeing:  # all of it, whatever fails
             if model is not None:
                 # where its last frame is not done with, the model is given back once it is
                 when_done = _at_once if session is None else session.when_done
                 freeing.callback(when_done, model.runtime.close)
-            if outputs is not None:
-                freeing.callback(outputs.destroy)
+            for camera in self._cameras.values():
+                freeing.callback(camera.close)
 
     # What comes in
 
@@ -192,57 +179,50 @@ class SpdaSamNode(GuardedLifecycleNode):
             return SetParametersResult(successful=False, reason=describe(error))
         changed_threshold = settings.score_threshold != self._settings.score_threshold
         self._settings = settings  # the worker takes it up with its next frame
-        if changed_threshold and self._model is not None and self._outputs is not None:
-            self._outputs.publish_label_info(self._model.class_names, settings.score_threshold)
+        self._name_cameras()
+        if changed_threshold:
+            self._publish_label_info()
         return SetParametersResult(successful=True)
 
-    def _on_qos_mismatch(self, topic: str, problem: str) -> None:
-        self._qos_problems[topic] = problem
-        self.get_logger().warning(problem)
+    def _name_cameras(self) -> None:
+        """Have the cameras that the parameter names; those that stay keep their counts."""
+        had = self._cameras
+        self._cameras = {name: had.get(name) or Camera(self, name) for name in self._settings.camera_names}
 
     # What is said about it
 
     def _on_core_progress(self, text: str) -> None:
         self._loading = text
 
-    def _on_inference_error(self, error: Exception) -> None:
-        self._report("inference", describe(error), traceback_of(error))
+    def _publish_label_info(self) -> None:
+        for camera in self._cameras.values():
+            if self._model is not None and camera.outputs is not None:
+                camera.outputs.publish_label_info(self._model.class_names, self._settings.score_threshold)
 
     def report_fault(self, error: Exception) -> None:
         """Report what a callback raised."""
-        self._report("callback", describe(error), traceback_of(error))
-
-    def _report(self, kind: str, message: str, details: str = "") -> None:
-        self._statistics.problem(kind, message)
-        if self._throttle.allows(kind):
-            self.get_logger().error(f"{message}\n{details}" if details else message)
+        for camera in self._cameras.values():
+            camera.statistics.problem("callback", describe(error))
+        if self._throttle.allows("callback"):
+            self.get_logger().error(f"{describe(error)}\n{traceback_of(error)}")
 
     def _publish_diagnostics(self) -> None:
-        snapshot = self._statistics.snapshot()
-        state = self._state(snapshot.unanswered_s)
-        if state.activity is not None:
-            self._log_watchdog(state.activity.lag)
-        name = self.get_fully_qualified_name().lstrip("/")
-        status = diagnostics.make_status(name, snapshot, state)
+        state = self._state()
+        statuses = [camera.status(state, self._session) for camera in self._cameras.values()]
         header = Header(stamp=self.get_clock().now().to_msg())
-        self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))
+        self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 
-    def _state(self, unanswered_s: float) -> NodeState:
+    def _state(self) -> NodeState:
         self._given_up = [(session, at_s) for session, at_s in self._given_up if session.busy_s]
-        activity = None if self._session is None else self._session.activity(unanswered_s)
-        if activity is not None:
-            for stream in (activity.image, activity.depth, activity.camera_info):
-                if stream.flows:  # whatever did not match there has been mended
-                    self._qos_problems.pop(stream.topic, None)
         return NodeState(
             lifecycle=self.lifecycle_label,
             failed_transition=self.failed_transition,
             enabled=self._enabled,
-            activity=activity,
+            activity=None,
             loading=self._loading,
             loading_s=0.0 if self._loading_since_s is None else time.monotonic() - self._loading_since_s,
             given_up_s=max((time.monotonic() - at_s for _, at_s in self._given_up), default=0.0),
-            qos_problems=self._qos_problems,
+            qos_problems={},
             facts=self._facts | self._runtime_facts(),
             clock_waits=clock_waits(self.get_clock()),
         )
@@ -255,15 +235,6 @@ class SpdaSamNode(GuardedLifecycleNode):
         except Exception as error:  # as of a device that is gone: all else is to be told nevertheless
             self.report_fault(error)
             return {}
-
-    def _log_watchdog(self, lag: Lag) -> None:
-        late = lag.beyond(WARN_AFTER_S)
-        if late != self._late:
-            self._late = late
-            if late:
-                self.get_logger().error(str(lag))
-            else:
-                self.get_logger().info("results come again")
 
 
 def _at_once(action: Callable[[], None]) -> None:

@@ -22,26 +22,31 @@ from spda_sam_ros.segmenter import Segmented
 
 
 class Outputs:
-    """The publishers below the node's name; they are silent while the node is not active.
+    """The publishers for one camera; they are silent while the node is not active.
 
     Args:
         node: the node that owns them.
+        name: what their names begin with, `~` for the node's own.
         mismatch: called with topic and sentence for a subscription which cannot connect.
+
+    Attributes:
+        name: as given.
 
     Raises:
         ValueError: one of them cannot be made; none is left then.
     """
 
-    def __init__(self, node: LifecycleNode, mismatch: Callable[[str, str], None]) -> None:
+    def __init__(self, node: LifecycleNode, name: str, mismatch: Callable[[str, str], None]) -> None:
+        self.name = name
         self._node = node
         made = ExitStack()
 
         def publisher(topic: str, message_type: type[Any], depth: int, latched: bool = False) -> Any:
-            name = node.resolve_topic_name(f"~/{topic}")
-            options = endpoint_options(name, publisher=True, mismatch=mismatch)
+            full_name = node.resolve_topic_name(f"{name}/{topic}")
+            options = endpoint_options(full_name, publisher=True, mismatch=mismatch)
             qos = result_qos(depth, latched=latched)
-            with overrides_explained(name, "publisher"):
-                endpoint = node.create_lifecycle_publisher(message_type, name, qos, **options)
+            with overrides_explained(full_name, "publisher"):
+                endpoint = node.create_lifecycle_publisher(message_type, full_name, qos, **options)
             made.callback(node.destroy_lifecycle_publisher, endpoint)
             return endpoint
 

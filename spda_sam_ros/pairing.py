@@ -6,7 +6,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -63,12 +63,14 @@ class DepthPairing:
     `add_depth` and `add_image` are called where messages arrive, `find` in the thread which segments.
 
     Args:
+        changed: called when depth came or it is closed: what `find` waits for may be there.
         clock: monotonic seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, changed: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell = changed
         self._clock = clock
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._depths: deque[tuple[int, Any]] = deque(maxlen=_CAPACITY)
         self._depth_arrived_s = float("-inf")
         self._image_stamp_ns: int | None = None
@@ -77,14 +79,14 @@ class DepthPairing:
 
     def close(self) -> None:
         """End the wait for depth, of whoever waits or comes later."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+        self._tell()
 
     def add_depth(self, message: Any) -> bool:
         """Keep a depth message (any with a header). Returns whether time ran backwards, as when a bag starts again."""
         stamp_ns = stamp_to_ns(message.header.stamp)
-        with self._changed:
+        with self._lock:
             behind_ns = self._depths[-1][0] - stamp_ns if self._depths else 0
             backwards = behind_ns > MAXIMUM_LAG_S * 1e9
             if backwards:
@@ -95,12 +97,12 @@ class DepthPairing:
             kept.insert(place, (stamp_ns, message))
             self._depths = deque(kept[-_CAPACITY:], maxlen=_CAPACITY)
             self._depth_arrived_s = self._clock()
-            self._changed.notify_all()
+        self._tell()
         return backwards
 
     def add_image(self, stamp_ns: int) -> bool:
         """Note that an image came. Returns whether its stamp ran backwards, as when a bag starts again."""
-        with self._changed:
+        with self._lock:
             previous, self._image_stamp_ns = self._image_stamp_ns, stamp_ns
             if previous is None or stamp_ns == previous:
                 return False
@@ -114,8 +116,8 @@ class DepthPairing:
             self._depths = deque(kept, maxlen=_CAPACITY)
             return True
 
-    def find(self, stamp_ns: int, *, slop_s: float, deadline_s: float) -> PairedDepth:
-        """Return the depth nearest to an image's stamp, and wait for it where it may still come.
+    def find(self, stamp_ns: int, *, slop_s: float, deadline_s: float) -> Generator[float, None, PairedDepth]:
+        """Find the depth nearest to an image's stamp, and wait for it where it may still come.
 
         Of depths equally near, as where all stamps are 0, it is the one that came last.
 
@@ -124,32 +126,46 @@ class DepthPairing:
             slop_s: largest difference; 0 is half the period of the images seen so far, at most `LARGEST_OWN_SLOP_S`.
             deadline_s: monotonic time until which to wait at most.
 
+        Yields:
+            Seconds for which to wait, or until `changed` is called.
+
+        Returns:
+            The depth.
+
         Raises:
             NoDepth: `absent` or `unpaired`.
             PairingClosed: after `close`.
         """
-        with self._changed:
+        with self._lock:
             slop_ns = round(slop_s * 1e9) or self._half_image_period_ns()
-            while True:
-                if self._closed:
-                    raise PairingClosed
-                now_s = self._clock()
-                if not self._depths or now_s - self._depth_arrived_s > STREAM_TIMEOUT_S:
-                    raise NoDepth("absent", f"no depth arrived in the last {STREAM_TIMEOUT_S:g} s")
-                # of those equally near, the one that came last
-                nearest_ns, message = min(reversed(self._depths), key=lambda entry: abs(entry[0] - stamp_ns))
-                if abs(nearest_ns - stamp_ns) <= slop_ns:
-                    return PairedDepth(message, (nearest_ns - stamp_ns) / 1e9)
-                behind_ns = stamp_ns - self._depths[-1][0]
-                may_come = 0 < behind_ns < MAXIMUM_LAG_S * 1e9
-                if not may_come or now_s >= deadline_s:
-                    raise NoDepth(
-                        "unpaired",
-                        f"the nearest depth is {(nearest_ns - stamp_ns) / 1e9:+.3f} s from the image, beyond "
-                        f"{slop_ns / 1e9:.3f} s: check that both stamps are of one clock, or raise "
-                        "depth_slop_s or depth_wait_s",
-                    )
-                self._changed.wait(deadline_s - now_s)
+        while True:
+            found = self._nearest(stamp_ns, slop_ns, deadline_s)
+            if isinstance(found, PairedDepth):
+                return found
+            yield found
+
+    def _nearest(self, stamp_ns: int, slop_ns: int, deadline_s: float) -> PairedDepth | float:
+        """The depth, or the seconds for which it may be waited for."""
+        with self._lock:
+            if self._closed:
+                raise PairingClosed
+            now_s = self._clock()
+            if not self._depths or now_s - self._depth_arrived_s > STREAM_TIMEOUT_S:
+                raise NoDepth("absent", f"no depth arrived in the last {STREAM_TIMEOUT_S:g} s")
+            # of those equally near, the one that came last
+            nearest_ns, message = min(reversed(self._depths), key=lambda entry: abs(entry[0] - stamp_ns))
+            if abs(nearest_ns - stamp_ns) <= slop_ns:
+                return PairedDepth(message, (nearest_ns - stamp_ns) / 1e9)
+            behind_ns = stamp_ns - self._depths[-1][0]
+            may_come = 0 < behind_ns < MAXIMUM_LAG_S * 1e9
+            if not may_come or now_s >= deadline_s:
+                raise NoDepth(
+                    "unpaired",
+                    f"the nearest depth is {(nearest_ns - stamp_ns) / 1e9:+.3f} s from the image, beyond "
+                    f"{slop_ns / 1e9:.3f} s: check that both stamps are of one clock, or raise "
+                    "depth_slop_s or depth_wait_s",
+                )
+            return deadline_s - now_s
 
     def _half_image_period_ns(self) -> int:
         if not self._image_periods_ns:

@@ -18,6 +18,7 @@ from rclpy.node import Node
 from spda_sam_core.runtimes.backends import BACKENDS
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_CAMERA = re.compile(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
 
 def _parameter(
@@ -27,9 +28,10 @@ def _parameter(
     live: bool = False,
     limits: tuple[float, float] | None = None,
     choices: tuple[str, ...] | None = None,
+    example: str = "",
 ) -> Any:
     """Return one row of the table; `live` parameters may change while the node is configured."""
-    metadata = {"description": description, "live": live, "limits": limits, "choices": choices}
+    metadata = {"description": description, "live": live, "limits": limits, "choices": choices, "example": example}
     return field(default=default, metadata=metadata)
 
 
@@ -57,11 +59,21 @@ class Settings:
     depth_estimator: str = _parameter(
         "", "Depth Anything V2 in the place of the network's own estimate: a .pth file or a folder; empty: its own"
     )
+    cameras: tuple[str, ...] = _parameter(
+        ("",),
+        "names of several cameras, each with <name>/image, <name>/depth, <name>/camera_info in and "
+        "<name>/spda_sam/instances, ... out, all served by one model in turn; empty strings count for nothing; "
+        "[] is one camera without a name",
+        example="['front', 'port']; [] is one camera without a name",
+    )
     image_transport: str = _parameter("raw", "how images arrive", choices=("raw", "compressed"))
     depth_transport: str = _parameter("raw", "how depth arrives", choices=("raw", "compressedDepth"))
     score_threshold: float = _parameter(0.3, "lowest score to publish", live=True, limits=(0.0, 1.0))
     class_filter: tuple[str, ...] = _parameter(
-        ("",), "names of the classes to publish; empty strings count for nothing; [] is all", live=True
+        ("",),
+        "names of the classes to publish; empty strings count for nothing; [] is all",
+        live=True,
+        example="['anode', 'ship_hull']; [] is all",
     )
     depth_policy: str = _parameter(
         "estimate",
@@ -85,7 +97,7 @@ class Settings:
         limits=(0.0, 3600.0),
     )
     max_rate_hz: float = _parameter(
-        0.0, "segment at most this often [Hz]; 0 is no limit", live=True, limits=(0.0, 1000.0)
+        0.0, "segment each camera at most this often [Hz]; 0 is no limit", live=True, limits=(0.0, 1000.0)
     )
     tracking: bool = _parameter(
         False,
@@ -101,11 +113,24 @@ class Settings:
             raise ValueError(f"device is '{self.device}': choose auto, cpu, cuda or cuda:N")
         if not self.checkpoint:
             raise ValueError("checkpoint is empty: give a preset name or a path")
+        for name in (names := self.camera_names):
+            if name and not _CAMERA.fullmatch(name):
+                raise ValueError(
+                    f"cameras has '{name}', which is no relative ROS name: take letters, digits and _, not a digit "
+                    "first, such as front or rov/port"
+                )
+            if names.count(name) > 1:
+                raise ValueError(f"cameras has '{name}' {names.count(name)} times: give each camera a name of its own")
 
     @property
     def wanted_classes(self) -> tuple[str, ...] | None:
         """Names to publish, or None for all."""
         return tuple(name for name in self.class_filter if name) or None
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the cameras; one without a name where none is given."""
+        return tuple(name for name in self.cameras if name) or ("",)
 
     def check_classes(self, class_names: Iterable[str]) -> None:
         """Check the filter against the classes of a model.
@@ -140,7 +165,7 @@ class Settings:
 
 def _check(row: Field[Any], value: Any) -> None:
     if isinstance(row.default, tuple) and not (isinstance(value, tuple) and all(isinstance(v, str) for v in value)):
-        raise ValueError(f"{row.name} is {value!r}: give a list of names, such as ['anode', 'ship_hull']; [] is all")
+        raise ValueError(f"{row.name} is {value!r}: give a list of names, such as {row.metadata['example']}")
     limits, choices = row.metadata["limits"], row.metadata["choices"]
     # so written that NaN is refused
     if limits is not None and not (math.isfinite(value) and limits[0] <= value <= limits[1]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,13 +94,19 @@ class Segmenter:
         self._pairing = pairing
         self._tracker: Tracker | None = None
 
-    def segment(self, frame: Frame, settings: Settings, *, now_ns: int) -> Segmented:
-        """Segment one image.
+    def segment(self, frame: Frame, settings: Settings, *, now_ns: int) -> Generator[float, None, Segmented]:
+        """Segment one image, in steps.
 
         Args:
             frame: the image.
             settings: one snapshot for the whole frame.
             now_ns: time by the clock of the image stamps.
+
+        Yields:
+            Seconds for which it waits for depth, or until the pairing changes.
+
+        Returns:
+            What was found.
 
         Raises:
             Dropped: too old, malformed, or without depth where `depth_policy` is `drop`.
@@ -126,7 +133,7 @@ class Segmenter:
         decoded_s = time.perf_counter()
         sensor_depth, no_depth = None, None
         try:
-            sensor_depth = self._sensor_depth(frame, (rgb.shape[0], rgb.shape[1]), settings)
+            sensor_depth = yield from self._sensor_depth(frame, (rgb.shape[0], rgb.shape[1]), settings)
         except NoDepth as error:
             no_depth = error
             if settings.depth_policy == "drop":
@@ -173,9 +180,11 @@ class Segmenter:
         tracked = self._tracker.update(found, rgb, stamp_ns).of_classes(wanted)
         return tracked.instances, tuple(tracked.ids.tolist())
 
-    def _sensor_depth(self, frame: Frame, size_hw: tuple[int, int], settings: Settings) -> SensorDepth:
+    def _sensor_depth(
+        self, frame: Frame, size_hw: tuple[int, int], settings: Settings
+    ) -> Generator[float, None, SensorDepth]:
         header = frame.message.header
-        paired = self._pairing.find(
+        paired = yield from self._pairing.find(
             stamp_to_ns(header.stamp),
             slop_s=settings.depth_slop_s,
             deadline_s=frame.arrived_s + settings.depth_wait_s,

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = ElementTree.parse(ROOT / "package.xml")
 
 PARAMETERS = {
-    "autostart", "backend", "checkpoint", "class_filter", "depth_estimator", "depth_policy", "depth_slop_s",
+    "autostart", "backend", "cameras", "checkpoint", "class_filter", "depth_estimator", "depth_policy", "depth_slop_s",
     "depth_transport", "depth_wait_s", "device", "image_transport", "max_age_s", "max_rate_hz", "num_threads",
     "overlay", "score_threshold", "tracking",
 }  # fmt: skip

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from spda_sam_core.spda_sam import SpdaSam
-from spda_sam_ros import node, session
+from spda_sam_ros import camera_session, node
 
 
 def fault(name):
@@ -61,7 +61,7 @@ class FaultySpdaSam(SpdaSam):
         return super().predict_batch(*arguments, **options)
 
 
-class FaultyInputs(session.Inputs):
+class FaultyInputs(camera_session.Inputs):
     def destroy(self):
         super().destroy()
         if (text := fault("inputs")) is not None:
@@ -69,7 +69,7 @@ class FaultyInputs(session.Inputs):
 
 
 node.SpdaSam = FaultySpdaSam
-session.Inputs = FaultyInputs
+camera_session.Inputs = FaultyInputs
 
 if __name__ == "__main__":
     sys.exit(node.main())

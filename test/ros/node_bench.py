@@ -118,10 +118,17 @@ class Result:
 
 @dataclass
 class Robot:
-    """Publishes what a camera publishes, and keeps what the node publishes."""
+    """Publishes what a camera publishes, and keeps what the node publishes.
+
+    Attributes:
+        domain: of ROS.
+        name: of the node.
+        camera: which of the node's, where it has several.
+    """
 
     domain: int
     name: str = "/spda_sam"
+    camera: str = ""
     results: dict = field(default_factory=dict)
     statuses: list = field(default_factory=list)
 
@@ -133,13 +140,21 @@ class Robot:
         self.executor.add_node(self.node)
         reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self.publishers = {
-            topic: self.node.create_publisher(kind, topic, reliable)
+            topic: self.node.create_publisher(kind, f"{self.inputs}{topic}", reliable)
             for topic, kind in (("image", Image), ("depth", Image), ("camera_info", CameraInfo))
         }
-        self.subscribe(f"{self.name}/instances", Image, self._on_labels)
-        self.subscribe(f"{self.name}/detections", Detection2DArray, self._on_detections)
-        self.subscribe("/diagnostics", DiagnosticArray, lambda m: self.statuses.append(m.status[0]))
+        self.subscribe(f"{self.outputs}/instances", Image, self._on_labels)
+        self.subscribe(f"{self.outputs}/detections", Detection2DArray, self._on_detections)
+        self.subscribe("/diagnostics", DiagnosticArray, self._on_diagnostics)
         self._clients = {}
+
+    @property
+    def inputs(self):
+        return f"{self.camera}/" if self.camera else ""
+
+    @property
+    def outputs(self):
+        return f"/{self.camera}{self.name}" if self.camera else self.name
 
     def close(self):
         self.executor.shutdown()
@@ -162,6 +177,9 @@ class Robot:
 
     def _on_detections(self, message):
         self.results.setdefault(stamp_ns(message), Result()).detections = message
+
+    def _on_diagnostics(self, message):
+        self.statuses += [status for status in message.status if status.name == self.outputs.lstrip("/")]
 
     def spin(self, seconds):
         end = time.monotonic() + seconds

@@ -60,9 +60,30 @@ def test_it_has_the_arguments_that_a_robot_needs(description):
 
 
 def test_topics_are_remapped_and_stay_as_they_are_by_default(description):
-    remapped = {source: target.args[0] for source, target in node_for(description).remappings}
+    remapped = dict(node_for(description).remappings)
     assert remapped == {"image": "image", "depth": "depth", "camera_info": "camera_info"}
     assert all(declared(description)[topic] == topic for topic in remapped)
+    assert dict(node_for(description, image="/cam/image_raw").remappings)["image"] == "/cam/image_raw"
+
+
+@pytest.mark.parametrize("text", ["front,rov/port", " front, rov/port ,", "['front', 'rov/port']", "/front/,/rov/port"])
+def test_a_list_of_cameras_reaches_one_node_with_topics_below_each_name(description, text):
+    node = node_for(description, cameras=text, image="image_raw", camera_info="info")
+    assert node.parameters[1] == {"cameras": ["front", "rov/port"]}
+    assert Settings(cameras=tuple(node.parameters[1]["cameras"])).camera_names == ("front", "rov/port")
+    assert dict(node.remappings) == {
+        "front/image": "front/image_raw",
+        "front/depth": "front/depth",
+        "front/camera_info": "front/info",
+        "rov/port/image": "rov/port/image_raw",
+        "rov/port/depth": "rov/port/depth",
+        "rov/port/camera_info": "rov/port/info",
+    }
+
+
+def test_one_topic_for_several_cameras_is_refused_with_what_to_give(description):
+    with pytest.raises(ValueError, match=r"image is '/camera/image_raw', one topic for the cameras front, port: give"):
+        node_for(description, cameras="front,port", image="/camera/image_raw")
 
 
 def test_only_given_arguments_override_the_parameter_file(description):

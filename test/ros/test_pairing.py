@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
+from steps import done
 
 from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_ros.pairing import STREAM_TIMEOUT_S, DepthPairing, NoDepth, PairingClosed
@@ -27,8 +28,12 @@ class FakeClock:
         return self.now_s
 
 
+def ignore():
+    pass
+
+
 def find(pairing, stamp_ms, slop_s=0.0, deadline_s=0.0):
-    return pairing.find(stamp_ms * MS, slop_s=slop_s, deadline_s=deadline_s)
+    return done(pairing.find(stamp_ms * MS, slop_s=slop_s, deadline_s=deadline_s))
 
 
 def why_not(pairing, stamp_ms, **options):
@@ -38,7 +43,7 @@ def why_not(pairing, stamp_ms, **options):
 
 
 def filled(stamps_ms, image_period_ms=100, clock=None):
-    pairing = DepthPairing() if clock is None else DepthPairing(clock)
+    pairing = DepthPairing(ignore) if clock is None else DepthPairing(ignore, clock)
     for i in range(5):
         pairing.add_image(i * image_period_ms * MS)
     for stamp_ms in stamps_ms:
@@ -67,7 +72,7 @@ def test_by_default_the_slop_is_half_the_image_period(period_ms, skew_ms, pairs)
 
 
 def test_a_lost_image_does_not_widen_the_slop():
-    pairing = DepthPairing()
+    pairing = DepthPairing(ignore)
     for stamp_ms in (0, 100, 200, 900, 1000, 1100):
         pairing.add_image(stamp_ms * MS)
     pairing.add_depth(depth(1160))
@@ -108,6 +113,20 @@ def test_an_image_waits_for_depth_which_comes_late():
     began = time.monotonic()
     assert find(pairing, 1000, deadline_s=began + 5).skew_s == 0
     assert 0.1 < time.monotonic() - began < 2
+
+
+def test_depth_that_comes_and_an_end_are_told_to_whoever_waits():
+    told = []
+    pairing = DepthPairing(lambda: told.append(True))
+    pairing.add_depth(depth(900))
+    waiting = pairing.find(1000 * MS, slop_s=0.0, deadline_s=time.monotonic() + DEADLINE_S)
+    assert 0 < next(waiting) <= DEADLINE_S
+    pairing.add_depth(depth(1000))
+    with pytest.raises(StopIteration) as end:
+        next(waiting)
+    assert end.value.value.skew_s == 0
+    pairing.close()
+    assert len(told) == 3
 
 
 def test_it_waits_no_longer_than_told():

@@ -26,6 +26,10 @@ CLASSES = ("anode", "ship_hull")
         ({"image_transport": "theora"}, "choose from raw, compressed"),
         ({"device": "gpu"}, "device is 'gpu': choose auto, cpu, cuda or cuda:N"),
         ({"checkpoint": ""}, "checkpoint is empty: give a preset name or a path"),
+        ({"cameras": ("front", "/port")}, "cameras has '/port', which is no relative ROS name"),
+        ({"cameras": ("2nd",)}, "not a digit first, such as front or rov/port"),
+        ({"cameras": ("front", "port", "front")}, "cameras has 'front' 2 times: give each camera a name of its own"),
+        ({"cameras": "front"}, "cameras is 'front': give a list of names, such as ['front', 'port']"),
     ],
 )
 def test_bad_values_are_refused_with_their_limits(changes, text):
@@ -45,9 +49,9 @@ def test_live_parameters_change_while_the_model_is_loaded():
     assert settings.changed({"class_filter": [""]}, configured=True).wanted_classes is None
 
 
-@pytest.mark.parametrize("name", ["checkpoint", "device", "depth_estimator", "image_transport"])
+@pytest.mark.parametrize("name", ["checkpoint", "device", "depth_estimator", "image_transport", "cameras"])
 def test_others_are_refused_then_with_the_way_to_do_it(name):
-    value = {"image_transport": "compressed", "device": "cpu"}.get(name, "other")
+    value = {"image_transport": "compressed", "device": "cpu", "cameras": ("front",)}.get(name, "other")
     with pytest.raises(ValueError, match="deactivate and clean up the node"):
         Settings().changed({name: value}, configured=True)
     assert getattr(Settings().changed({name: value}, configured=False), name) == value
@@ -55,6 +59,12 @@ def test_others_are_refused_then_with_the_way_to_do_it(name):
 
 def test_setting_the_value_that_is_there_is_no_change():
     assert Settings().changed({"checkpoint": "tiny"}, configured=True) == Settings()
+
+
+def test_without_names_there_is_one_camera_that_has_none():
+    for nothing in ((), ("",), ("", "")):
+        assert Settings(cameras=nothing).camera_names == ("",)
+    assert Settings(cameras=("front", "", "rov/port")).camera_names == ("front", "rov/port")
 
 
 def test_a_change_is_all_or_nothing():
@@ -78,8 +88,8 @@ def test_the_yaml_file_lists_every_parameter_with_its_default():
     text = (REPOSITORY / "config/node.yaml").read_text(encoding="utf-8")
     listed = yaml.safe_load(text)["/**"]["ros__parameters"]
     defaults = {row.name: row.default for row in dataclasses.fields(Settings)}
-    assert {**listed, "class_filter": tuple(listed["class_filter"])} == defaults
+    assert {name: tuple(v) if isinstance(v, list) else v for name, v in listed.items()} == defaults
     # ROS refuses a whole number where a double is declared
-    assert {name: type(value) for name, value in listed.items() if name != "class_filter"} == {
-        name: type(value) for name, value in defaults.items() if name != "class_filter"
+    assert {name: type(value) for name, value in listed.items() if not isinstance(value, list)} == {
+        name: type(value) for name, value in defaults.items() if not isinstance(value, tuple)
     }

@@ -10,6 +10,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from steps import done
 
 from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_core.results.instances import Instances
@@ -56,7 +57,7 @@ def depth(metres=2.0, height=HEIGHT, width=WIDTH, encoding="32FC1", **options):
 
 class Bench:
     def __init__(self, depth_message=None, **settings):
-        self.model, self.pairing = SpdaSam(), DepthPairing()
+        self.model, self.pairing = SpdaSam(), DepthPairing(lambda: None)
         self.segmenter = Segmenter(self.model, self.pairing)
         self.settings = Settings(**settings)
         if depth_message is not None:
@@ -64,7 +65,7 @@ class Bench:
 
     def segment(self, message=None, now_s=STAMP_S):
         frame = Frame(image() if message is None else message, arrived_s=0.0)
-        return self.segmenter.segment(frame, self.settings, now_ns=round(now_s * 1e9))
+        return done(self.segmenter.segment(frame, self.settings, now_ns=round(now_s * 1e9)))
 
 
 def test_depth_of_the_moment_reaches_the_network_in_metres():
