@@ -135,7 +135,9 @@ class Segmenter:
         try:
             sensor_depth = yield from self._sensor_depth(frame, (rgb.shape[0], rgb.shape[1]), settings)
         except NoDepth as error:
-            no_depth = error
+            # its traceback has this frame, and with it all that is made here: a cycle, which would hold the pictures
+            # until the garbage collector comes, and have the next ones made in memory that the system must clear first
+            no_depth = error.with_traceback(None)
             if settings.depth_policy == "drop":
                 raise Dropped("no_depth", str(error)) from error
         paired_s = time.perf_counter()

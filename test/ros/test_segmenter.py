@@ -1,6 +1,8 @@
 """What one image and the depth at hand lead to, with a model that records what it is asked."""
 
+import gc
 import re
+import weakref
 from array import array
 from types import SimpleNamespace
 
@@ -66,6 +68,20 @@ class Bench:
     def segment(self, message=None, now_s=STAMP_S):
         frame = Frame(image() if message is None else message, arrived_s=0.0)
         return done(self.segmenter.segment(frame, self.settings, now_ns=round(now_s * 1e9)))
+
+
+@pytest.mark.parametrize("refused", [None, depth(height=3)])
+def test_a_frame_without_depth_is_freed_once_nobody_needs_it_without_the_garbage_collector(refused):
+    bench = Bench(refused)
+    gc.disable()
+    try:
+        result = bench.segment()
+        assert result.no_depth is not None
+        masks = weakref.ref(result.instances.masks)
+        del result
+        assert masks() is None
+    finally:
+        gc.enable()
 
 
 def test_depth_of_the_moment_reaches_the_network_in_metres():
