@@ -123,7 +123,7 @@ def measure(size_hw: tuple[int, int], rounds: int, *, with_depth: bool) -> dict[
                 pairing.add_depth(encode_image(depth_m, "32FC1", header))
             start = time.perf_counter()
             result = finished(segmenter.segment(frame, Settings(), now_ns=node.get_clock().now().nanoseconds))
-            published: dict[str, Any] = outputs.publish(result, camera=camera if with_depth else None, overlay=True)
+            published: dict[str, Any] = outputs.publish(result, camera=camera if with_depth else None)
             total = (time.perf_counter() - start) * 1e3 - result.stage_ms["model"]
             stages = {name: ms for name, ms in result.stage_ms.items() if name != "model"}
             if i >= 5:  # the first ones warm up

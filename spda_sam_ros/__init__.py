@@ -10,7 +10,10 @@ In the order in which a frame meets them:
     pairing          which depth belongs to the image
     messages         messages <-> arrays, metres and instances
     segmenter        one frame: decode, pair, predict, filter
+    publishers       what publishes below one name
     outputs          publishers of results
+    pictures         publishers of what people look at
+    drawing          a thread for them, so that masks do not wait
     camera           one camera: its names, its counts, what is said about it
     camera_session   one camera from activation to deactivation: these together
     session          all cameras and their thread

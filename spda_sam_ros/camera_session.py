@@ -11,6 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 from spda_sam_core.runtimes.memory import give_back_freed_memory
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_ros.camera import Camera
+from spda_sam_ros.drawing import Drawing
 from spda_sam_ros.health import Activity
 from spda_sam_ros.inputs import Inputs
 from spda_sam_ros.pairing import PairingClosed
@@ -18,9 +19,6 @@ from spda_sam_ros.parameters import Settings
 from spda_sam_ros.segmenter import Dropped, Frame, Segmented, Segmenter
 from spda_sam_ros.watchdog import Lag
 from spda_sam_ros.worker import Mailbox, Steps, Worker
-
-_LARGE_BYTES = 64 << 20
-"""A frame whose picture and masks take more is not kept room for: 20 masks of 2048 x 1536 pixels."""
 
 
 class CameraSession:
@@ -31,6 +29,7 @@ class CameraSession:
         camera: whose images they are.
         model: what segments.
         worker: in whose thread; not yet started.
+        draughtsman: who draws pictures of them; not yet started.
         settings: gives the settings as they are; asked once per frame.
         enabled: tells whether images are wanted at the moment.
 
@@ -44,6 +43,7 @@ class CameraSession:
         camera: Camera,
         model: SpdaSam,
         worker: Worker,
+        draughtsman: Worker,
         *,
         settings: Callable[[], Settings],
         enabled: Callable[[], bool],
@@ -63,6 +63,7 @@ class CameraSession:
             minimum_interval_s=self._interval_s,
         )
         self._inputs = Inputs(node, camera, settings(), on_image=self._on_image, depth_changed=self._mailbox.wake)
+        self._drawing = Drawing(camera, self._outputs.pictures, draughtsman)
         self._segmenter = Segmenter(model, self._inputs.pairing)
         self._deciding = threading.Lock()
         self._undecided = False  # a frame is at hand which is neither out nor counted as dropped
@@ -101,6 +102,10 @@ class CameraSession:
             if self._undecided:
                 self._statistics.count_drop("inactive")
             self._deciding.release()
+
+    def give_up_drawing(self, timeout_s: float) -> None:
+        """Hear nothing any more of the picture that is being drawn; see `Drawing.give_up`."""
+        self._drawing.give_up(timeout_s)
 
     def _interval_s(self) -> float:
         rate_hz = self._settings().max_rate_hz
@@ -149,7 +154,7 @@ class CameraSession:
                 return
             self._undecided = False
             self._deliver(result, settings)
-        large = result.instances.masks.nbytes + result.rgb.nbytes > _LARGE_BYTES
+        large = result.large
         del result
         if large:
             give_back_freed_memory()
@@ -177,7 +182,8 @@ class CameraSession:
             self._statistics.count_depth_problem(why.reason)
             if why.reason != "absent":  # a camera without depth is nothing to warn of
                 self._camera.report("depth", f"depth not used: {why}")
-        samples |= self._outputs.publish(result, camera=pinhole, overlay=settings.overlay)
+        samples |= self._outputs.publish(result, camera=pinhole)
+        self._drawing.offer(result, settings)
         self._statistics.count_out(result.prediction.depth_source, samples)
 
     def _failed(self, error: Exception) -> None:

@@ -102,8 +102,12 @@ class NodeStatistics:
             self._unanswered_since_s = None
             self._out_s.append(now_s)
             self._depth_sources[depth_source] += 1
-            for name, value in samples.items():
-                self._samples.setdefault(name, deque(maxlen=_WINDOW)).append((now_s, value))
+            self._measure(now_s, samples)
+
+    def measure(self, samples: Mapping[str, float]) -> None:
+        """Note measurements by name."""
+        with self._lock:
+            self._measure(self.clock(), samples)
 
     def count_drop(self, reason: str) -> None:
         """Count an image that was given up."""
@@ -127,6 +131,10 @@ class NodeStatistics:
         with self._lock:
             self._problems[kind] = (self.clock(), message)
             self._last_error = message
+
+    def _measure(self, now_s: float, samples: Mapping[str, float]) -> None:
+        for name, value in samples.items():
+            self._samples.setdefault(name, deque(maxlen=_WINDOW)).append((now_s, value))
 
     def snapshot(self) -> Snapshot:
         """Return all numbers as they are now."""

@@ -23,6 +23,8 @@ from spda_sam_ros.parameters import Settings
 if TYPE_CHECKING:
     from spda_sam_core.spda_sam import Prediction, SpdaSam
 
+_LARGE_BYTES = 64 << 20
+"""20 masks of 2048 x 1536 pixels."""
 _REGISTER = "bring depth into the camera's view with depth_image_proc/register"
 
 
@@ -84,6 +86,11 @@ class Segmented:
     no_depth: NoDepth | None
     stage_ms: dict[str, float]
     track_ids: tuple[int, ...] | None = None
+
+    @property
+    def large(self) -> bool:
+        """Whether picture and masks take so much memory that no room is kept for the next."""
+        return self.instances.masks.nbytes + self.rgb.nbytes > _LARGE_BYTES
 
 
 class Segmenter:

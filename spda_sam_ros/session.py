@@ -1,4 +1,4 @@
-"""From activation to deactivation: the cameras, and the one thread that segments for all of them."""
+"""From activation to deactivation: the cameras, the one thread that segments for all of them, and one that draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spda_sam_ros.parameters import Settings
 from spda_sam_ros.worker import Worker
 
 _FINISH_S = 0.5
-"""What a frame at hand gets at the end, so that a usual one is still published."""
+"""What a frame at hand gets at the end, so that a usual one is still published; and then its picture."""
 
 
 class Session:
@@ -45,14 +45,18 @@ class Session:
     ) -> None:
         self._node = node
         self._worker: Worker = Worker("segmentation", after=None if after is None else after._worker)
+        self._draughtsman = Worker("drawing")
         self._of: dict[Camera, CameraSession] = {}
         with ExitStack() as made:
             for camera in cameras:
-                session = CameraSession(node, camera, model, self._worker, settings=settings, enabled=enabled)
+                session = CameraSession(
+                    node, camera, model, self._worker, self._draughtsman, settings=settings, enabled=enabled
+                )
                 self._of[camera] = session
                 made.callback(session.close)
             made.pop_all()
         self._worker.start()
+        self._draughtsman.start()
 
     @property
     def busy_s(self) -> float:
@@ -102,12 +106,17 @@ class Session:
         return finished
 
     def _finish(self) -> bool:
-        if self._worker.stop(_FINISH_S):
-            return True
-        for session in self._of.values():
-            session.give_up(_FINISH_S)
-        self._node.get_logger().warning(f"a frame is not done {_FINISH_S:g} s after the end of its session: given up")
-        return False
+        log = self._node.get_logger()
+        finished = self._worker.stop(_FINISH_S)
+        if not finished:
+            for session in self._of.values():
+                session.give_up(_FINISH_S)
+            log.warning(f"a frame is not done {_FINISH_S:g} s after the end of its session: given up")
+        if not self._draughtsman.stop(_FINISH_S):
+            for session in self._of.values():
+                session.give_up_drawing(_FINISH_S)
+            log.warning(f"a picture is not drawn {_FINISH_S:g} s after the end of its session: given up")
+        return finished
 
     def when_done(self, action: Callable[[], None]) -> None:
         """Call something once a closed session's last frame is done with: now, or in its thread."""

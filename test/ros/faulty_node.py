@@ -3,6 +3,8 @@
 load    loading takes as many seconds as the file says
 frame   each frame takes as many seconds more as the file says, or until the file is gone
 raise   each frame raises RuntimeError with the text of the file
+draw    drawing an overlay takes as many seconds as the file says, or until the file is gone
+paint   drawing an overlay raises RuntimeError with the text of the file
 close   giving back the model raises RuntimeError with the text of the file
 stuck   giving back the model never returns from a call into a library
 inputs  unsubscribing raises RuntimeError with the text of the file, once all is unsubscribed
@@ -16,7 +18,7 @@ import time
 from pathlib import Path
 
 from spda_sam_core.spda_sam import SpdaSam
-from spda_sam_ros import camera_session, node
+from spda_sam_ros import camera_session, node, pictures
 
 
 def fault(name):
@@ -68,6 +70,13 @@ class FaultyInputs(camera_session.Inputs):
             raise RuntimeError(text)
 
 
+def draw_instances(*arguments):
+    take_time("draw")
+    return or_raise("paint", lambda: draw_as_usual(*arguments))()
+
+
+draw_as_usual = pictures.draw_instances
+pictures.draw_instances = draw_instances
 node.SpdaSam = FaultySpdaSam
 camera_session.Inputs = FaultyInputs
 
