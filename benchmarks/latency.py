@@ -196,7 +196,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     for label, row in zip(axes.get_yticklabels(), ordered, strict=True):
         label.set_fontweight("bold" if row.name.startswith("SPDA-SAM") else "normal")
     axes.margins(y=0.01)
-    axes.set_xlim(right=max(row.ms_p95 for row in ordered) * 1.6)
+    axes.set_xlim(right=max(row.ms_p95 for row in ordered) * 2.5)
     used = [runtime for runtime in colours if any(row.runtime == runtime for row in rows)]
     axes.legend([axes.barh(0, 0, color=colours[name]) for name in used], used, loc="upper right")
     FigureCanvasAgg(figure)
