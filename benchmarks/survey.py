@@ -27,8 +27,8 @@ from spda_sam_core.results.metric import Pinhole
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.survey.cover import sections_of
 from spda_sam_core.survey.dive import survey_dive
+from spda_sam_core.survey.facts import LEAST_FRAMES
 from spda_sam_core.survey.journal import Frame, Journal
-from spda_sam_core.survey.report import LEAST_FRAMES
 from training.world.frame import RenderedFrame, Survey
 from training.world.scene import CLASS_NAMES
 from training.world.sequence import STEP_M

@@ -1,32 +1,20 @@
-"""`spda-sam survey`: one dive, one page."""
+"""`spda-sam survey`: one dive, one page; many dives, one page over them."""
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote
-
-from tqdm import tqdm
 
 from spda_sam_core.bags import is_bag
+from spda_sam_core.cli.many_dives import survey_many
+from spda_sam_core.cli.one_dive import occasion_of, origin_of, survey_one
 from spda_sam_core.cli.predict import SKIPPED
-from spda_sam_core.cli.sources import Pictures, Video, add_topic_options, open_source
-from spda_sam_core.results.metric import Pinhole
+from spda_sam_core.cli.sources import add_topic_options
 from spda_sam_core.runtimes.backends import BACKENDS
-from spda_sam_core.settings import load_settings
 from spda_sam_core.spda_sam import SpdaSam
-from spda_sam_core.survey.dive import survey_dive
-from spda_sam_core.survey.journal import Frame, Journal
-from spda_sam_core.survey.occasion import Occasion
-from spda_sam_core.survey.overlay_video import OverlayVideo
-from spda_sam_core.survey.report import LEAST_FRAMES, Origin, write_report
-from spda_sam_core.survey.tables import write_coco, write_findings
-
-if TYPE_CHECKING:
-    from spda_sam_core.bags.bag import Bag
+from spda_sam_core.survey.merged import write_merged_report
+from spda_sam_core.survey.tables import write_findings
 
 _EPILOG = """\
 examples:
@@ -35,6 +23,7 @@ examples:
   spda-sam survey frames/ --depth depth/ --camera 900 900 640 360 --out dive/     sizes in m², the way in metres
   spda-sam survey my_bag/ --rate 2 --out dive/                      a bag of ROS 2, with its depth and calibration
   spda-sam survey dive.mp4 --rate 2 --out dive/ --resume            go on after a kill: nothing is looked at twice
+  spda-sam survey dives/*.mp4 --out week/ --workers 4               each dive by itself, four at once, one page over all
 
 written into the folder of --out:
   report.html     one page by itself: totals, timeline, what was seen, each finding once; a browser prints it
@@ -53,15 +42,25 @@ occasion.yaml (--occasion), all of it optional:
   operator: A. Diver     equipment: BlueROV2     visibility: 4 m     notes: after cleaning
 a bag (sqlite3 or MCAP, its folder or one file; pip install rosbags): images raw or compressed; depth is paired by stamp
 (16UC1, 32FC1, compressedDepth); camera_info gives metres. Where several topics would do, the error lists them.
+several dives: each has a folder of its own below --out, with all of the above; beside them stand report.html and
+findings.csv of all together. --workers spreads them over processes here, --scheduler over the machines of a dask
+cluster, which must see the same files under the same paths (pip install distributed). The dive of a worker that dies
+goes on in another. Name a --backend where machines differ: auto takes the fastest of each, and results differ a little.
 What cannot be read is listed in the report and skipped (exit status 3)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Survey one dive: each finding once, with size, cover, and what was not seen, on one page."""
+    """Survey dives: each finding once, with size, cover, and what was not seen, on one page."""
     parser = argparse.ArgumentParser(
         description=main.__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, help="a folder of pictures in the order of their names, a video, or a bag")
+    parser.add_argument(
+        "sources",
+        type=Path,
+        nargs="+",
+        metavar="source",
+        help="a folder of pictures in the order of their names, a video, or a bag; several: each is a dive",
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--resume", action="store_true", help="go on with the survey that is in --out")
     parser.add_argument("--rate", type=float, default=2.0, metavar="HZ", help="frames a second (default: 2)")
@@ -79,96 +78,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="report only these (default: all but ship_hull)")
     parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="see predict (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="so many dives at once (default: 1)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of dask, whose workers do the dives; see below")
     add_topic_options(parser)
     options = parser.parse_args(arguments)
     if not 0 < options.threshold <= 1:
         parser.error(f"--threshold {options.threshold}: must lie above 0 and be at most 1")
     if not 0.01 <= options.rate <= 1000:
         parser.error(f"--rate {options.rate}: must lie in 0.01 to 1000 frames a second")
-    if (options.camera is None) != (options.depth is None) and not is_bag(options.source):
+    if (options.camera is None) != (options.depth is None) and not all(map(is_bag, options.sources)):
         parser.error("--depth and --camera: metres need both, give neither or both")
-    occasion = load_settings(Occasion, options.occasion, "occasion file") if options.occasion else Occasion()
-    source = open_source(options.source, options, rate=options.rate)
-    if isinstance(source, Video):
-        source.every = max(1, round(source.frames_per_second / options.rate))
+    several = len(options.sources) > 1
+    if several and options.depth is not None:
+        parser.error("--depth: is for one folder of pictures; of several dives give bags, or survey each by itself")
+    if not several and (options.workers != 1 or options.scheduler is not None):
+        parser.error("--workers and --scheduler: one dive is done in one process, give several dives")
+    if options.workers < 1:
+        parser.error(f"--workers {options.workers}: must be at least 1")
+    occasion = occasion_of(options)
     model = SpdaSam.from_pretrained(options.checkpoint, backend=options.backend, device=options.device)
     if options.classes and (unknown := sorted(set(options.classes) - set(model.class_names))):
         parser.error(f"--classes {' '.join(unknown)}: choose from {', '.join(model.class_names)}")
-    made_by = {
-        "source": str(options.source.resolve()), "rate": options.rate, "threshold": options.threshold,
-        "checkpoint_sha256": model.checkpoint_sha256, "depth": str(options.depth or ""),
-    }  # fmt: skip
-    camera, bag = Pinhole(*options.camera) if options.camera else None, None
-    if not isinstance(source, (Pictures, Video)):
-        made_by["topics"] = [source.topics.image, source.topics.depth]
-        camera = camera or source.camera
-        if source.topics.depth is None:
-            camera = None  # no lengths without depth
-        from spda_sam_core.bags.result_bag import ResultBag
-
-        bag = ResultBag(options.out / "bag", model.class_names, options.threshold, camera)
-    journal = Journal(options.out / "journal.jsonl", made_by, model.class_names, resume=options.resume)
-    interval_s = _interval_s(source, options.rate)
-    video = OverlayVideo(options.out / "overlay.mp4", 1 / interval_s)
     try:
-        with tqdm(total=len(source) or None, desc="looking", unit="frame") as bar:
-            dive = survey_dive(
-                _frames(source, interval_s, bar),
-                model,
-                journal,
-                options.out,
-                interval_s=interval_s,
-                threshold=options.threshold,
-                camera=camera,
-                classes=options.classes,
-                video=video,
-                bag=bag,
-            )
+        if several:
+            dives = survey_many(options.sources, model, options)
+            write_findings(options.out / "findings.csv", dives)
+            write_merged_report(options.out / "report.html", dives, occasion, origin_of(model, options))
+        else:
+            dives = [survey_one(options.sources[0], options.out, model, options, resume=options.resume)]
     except KeyboardInterrupt:
         print(f"interrupted: what was looked at is kept, --resume goes on from there: {options.out}")
         raise
-    finally:
-        journal.close()
-    dive.problems += [*source.noticed, *filter(None, [video.problem])]
-    origin = Origin(
-        options.source.name, options.checkpoint, model.checkpoint_sha256, model.terms, options.threshold,
-        model.class_names, _link_of(source, options.out),
-    )  # fmt: skip
-    write_findings(options.out / "findings.csv", dive)
-    write_coco(options.out / "coco.json", journal, options.threshold)
-    write_report(options.out / "report.html", dive, occasion, origin)
-    counted = sum(f.frames >= LEAST_FRAMES for f in dive.findings)
-    print(f"{counted} findings in {len(dive.moments)} frames: {options.out / 'report.html'}")
-    for problem in dive.problems:
-        print(problem)
-    return SKIPPED if any(m.sight == "lost" for m in dive.moments) else 0
-
-
-def _interval_s(source: Pictures | Video | Bag, rate: float) -> float:
-    """From one frame to the next."""
-    if isinstance(source, Pictures):
-        return 1 / rate
-    return source.every / source.frames_per_second if isinstance(source, Video) else source.interval_s
-
-
-def _frames(source: Pictures | Video | Bag, interval_s: float, bar: tqdm[None]) -> Iterator[Frame]:
-    number = -1
-    for number, look in enumerate(source):
-        bar.update()
-        even_ns = round(number * interval_s * 1e9)
-        stamp_ns = even_ns if look.stamp_ns is None else look.stamp_ns
-        yield Frame(look.name, stamp_ns, look.rgb, look.depth_m, look.problem, look.header, look.logged_ns)
-    if isinstance(source, Video) and number + 1 < 0.98 * len(source):
-        # one entry for all that is missing: where a stream ends, nothing says how many frames there were
-        problem = f"{source.source}: ends after {number + 1} frames, its header says {len(source)}"
-        yield Frame("end", round((number + 1) * interval_s * 1e9), None, None, problem)
-
-
-def _link_of(source: Pictures | Video | Bag, folder: Path) -> Callable[[str, float], str]:
-    if isinstance(source, Video):
-        video = quote(os.path.relpath(source.source, folder))
-        return lambda _, seconds: f"{video}#t={seconds:.2f}"
-    if not isinstance(source, Pictures):
-        return lambda *_: ""
-    root = os.path.relpath(source.root, folder)
-    return lambda name, _: quote(f"{root}/{name}")
+    counted, frames = sum(len(dive.counted) for dive in dives), sum(dive.frames for dive in dives)
+    print(f"{counted} findings in {frames} frames: {options.out / 'report.html'}")
+    for dive in dives:
+        for problem in (*dive.problems, dive.failed):
+            if problem:
+                print(f"{dive.source}: {problem}" if several else problem)
+    return SKIPPED if any(dive.lost or dive.failed for dive in dives) else 0

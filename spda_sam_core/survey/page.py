@@ -1,5 +1,10 @@
 """The look of the report and what it does on a screen. Nothing is loaded from elsewhere; it reads without scripts."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
 STYLE = """
 :root{--ink:#16212b;--quiet:#5b6b78;--line:#d5dde3;--paper:#fff;--tint:#f3f6f8;--mark:#b4460f}
 *{box-sizing:border-box}
@@ -79,3 +84,13 @@ window.addEventListener('hashchange',function(){
 apply();
 })();
 """
+
+
+def page_of(title: str, body: Iterable[str]) -> str:
+    """A whole page around its parts."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>Survey: {escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(body)}</main>"
+        f"<script>{SCRIPT}</script></body></html>\n"
+    )

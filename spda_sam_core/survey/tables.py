@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from spda_sam_core.survey.dive import Dive
+from spda_sam_core.survey.facts import Facts
+from spda_sam_core.survey.findings import Finding
 from spda_sam_core.survey.journal import Journal, instances_of
 
 FINDING_COLUMNS = (
@@ -15,18 +17,26 @@ FINDING_COLUMNS = (
 )  # fmt: skip
 
 
-def write_findings(path: Path, dive: Dive) -> None:
-    """One row for each finding; lists are separated by spaces, what is unknown is empty."""
+def write_findings(path: Path, dives: Sequence[Facts]) -> None:
+    """One row for each finding; lists are separated by spaces, what is unknown is empty.
+
+    Of several dives each row begins with the dive that it is of.
+    """
+    several = len(dives) > 1
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(FINDING_COLUMNS)
-        for f in dive.findings:
-            sizes = ["" if area is None else f"{area:.5f}" for area in (f.area_m2, f.largest_m2)]
-            distance = "" if f.best.point_m is None else f"{sum(v * v for v in f.best.point_m) ** 0.5:.3f}"
-            times = [f"{view.stamp_ns / 1e9:.3f}" for view in (f.first, f.last, f.best)]
-            row = [f.number, f.class_name, f"{f.score:.4f}", *times[:2], f.frames, f.best.frame, times[2]]
-            row += [" ".join(map(str, f.tracks)), " ".join(map(str, f.possibly_same)), f.largest_px, *sizes, distance]
-            table.writerow([*row, f.best.piece + 1, *(f"{v:.3f}" for v in f.best.place), dive.strip.unit])
+        table.writerow([*(["dive"] if several else []), *FINDING_COLUMNS])
+        for dive in dives:
+            table.writerows([*([dive.source] if several else []), *_row(f, dive.unit)] for f in dive.findings)
+
+
+def _row(f: Finding, unit: str) -> list[object]:
+    sizes = ["" if area is None else f"{area:.5f}" for area in (f.area_m2, f.largest_m2)]
+    distance = "" if f.best.point_m is None else f"{sum(v * v for v in f.best.point_m) ** 0.5:.3f}"
+    times = [f"{view.stamp_ns / 1e9:.3f}" for view in (f.first, f.last, f.best)]
+    row = [f.number, f.class_name, f"{f.score:.4f}", *times[:2], f.frames, f.best.frame, times[2]]
+    row += [" ".join(map(str, f.tracks)), " ".join(map(str, f.possibly_same)), f.largest_px, *sizes, distance]
+    return [*row, f.best.piece + 1, *(f"{v:.3f}" for v in f.best.place), unit]
 
 
 def write_coco(path: Path, journal: Journal, threshold: float) -> None:

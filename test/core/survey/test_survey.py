@@ -19,6 +19,7 @@ from spda_sam_core.cli import survey
 from spda_sam_core.results.instances import decode_rle, encode_rle
 from spda_sam_core.results.metric import Pinhole
 from spda_sam_core.spda_sam import SpdaSam
+from spda_sam_core.survey.facts import facts_of
 from spda_sam_core.survey.journal import Journal
 from spda_sam_core.survey.occasion import Occasion
 from spda_sam_core.survey.report import Origin, write_report
@@ -166,8 +167,8 @@ def test_the_command_writes_one_page_tables_labels_and_coco(tmp_path, monkeypatc
 def test_in_a_browser_the_page_shows_what_is_counted_and_filters_by_score(tmp_path) -> None:
     # the anode comes into view in the last frame only
     dive = look_at(tmp_path, pictures([0, 5, 10, 15, 20, 25, 30, 40]))
-    origin = Origin("dive", "tiny", "ab", (), 0.3, CLASSES, lambda *_: "")
-    write_report(tmp_path / "report.html", dive, Occasion(), origin)
+    origin = Origin("tiny", "ab", (), 0.3, CLASSES)
+    write_report(tmp_path / "report.html", dive, facts_of(dive, "dive", lambda *_: ""), Occasion(), origin)
     text = (tmp_path / "report.html").read_text()
     stricter = text.replace('id="score" min="0" max="1" step="0.05" value="0"', 'id="score" min="0" max="2" value="2"')
     assert stricter != text
