@@ -17,13 +17,16 @@ from pathlib import Path
 
 STORAGE = (".db3", ".mcap")
 """Suffixes of the files of a bag."""
+_MARK = b"rosbag2_bagfile_information"
 
 
 def is_bag(path: Path) -> bool:
     """Whether a path is a bag, or one file of it."""
-    if path.is_dir():
-        return (path / "metadata.yaml").exists() or any(f.suffix in STORAGE for f in path.iterdir())
-    return path.suffix in STORAGE
+    if not path.is_dir():
+        return path.suffix in STORAGE
+    metadata = path / "metadata.yaml"  # others have a file of that name too
+    named = metadata.is_file() and _MARK in metadata.read_bytes()
+    return named or any(f.suffix in STORAGE for f in path.iterdir())
 
 
 def require_rosbags() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,14 @@ from rosbags.typesys import Stores, get_typestore
 
 from spda_sam_core.bags import STORAGE
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 DAMAGE: tuple[type[Exception], ...] = (
-    ReaderError, SerdeError, apsw.Error, AssertionError, EOFError, LookupError, OSError, RuntimeError, TypeError,
-    ValueError, struct.error,
+    ReaderError, SerdeError, apsw.Error, struct.error, zstd.ZstdError, ArithmeticError, AssertionError, EOFError,
+    LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 """What `rosbags` and what it reads with raise at files and messages that are damaged; it promises no less."""
 

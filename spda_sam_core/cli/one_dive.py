@@ -58,8 +58,7 @@ def survey_one(
     camera, bag = Pinhole(*options.camera) if options.camera else None, None
     if not isinstance(source, (Pictures, Video)):
         made_by["topics"] = [source.topics.image, source.topics.depth]
-        # no lengths without depth
-        camera = (camera or source.camera) if source.topics.depth else None
+        camera = _camera_of(source, camera)
         from spda_sam_core.bags.result_bag import ResultBag
 
         bag = ResultBag(out / "bag", model.class_names, options.threshold, camera)
@@ -98,6 +97,19 @@ def occasion_of(options: argparse.Namespace) -> Occasion:
 def origin_of(model: SpdaSam, options: argparse.Namespace) -> Origin:
     """What makes the report."""
     return Origin(options.checkpoint, model.checkpoint_sha256, model.terms, options.threshold, model.class_names)
+
+
+def _camera_of(bag: Bag, given: Pinhole | None) -> Pinhole | None:
+    """The camera, where there is depth as well, without which nothing has a length."""
+    if bag.topics.depth is None:
+        if given is not None:
+            raise ValueError(f"--camera: {bag.source} has no depth, and metres need both: leave it out")
+        return None
+    if given is None and bag.topics.camera_info is None:
+        bag.noticed.append(
+            f"{bag.source}: depth without camera_info: sizes are in pixels; --camera gives what is missing"
+        )
+    return given or bag.camera
 
 
 def _interval_s(source: Pictures | Video | Bag, rate: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
@@ -54,11 +54,18 @@ def camera_info(size_hw: tuple[int, int], focal: float, frame_id: str = FRAME_ID
 
 
 def write_bag(
-    path: Path, messages: Iterable[tuple[str, int, Any]], *, mcap: bool = False, raw: Mapping[int, bytes] | None = None
+    path: Path,
+    messages: Iterable[tuple[str, int, Any]],
+    *,
+    mcap: bool = False,
+    raw: Mapping[int, bytes] | None = None,
+    compressed_by: CompressionMode = CompressionMode.NONE,
 ) -> Path:
     """Write topic, time of recording and message; `raw` puts bytes in the place of the n-th message."""
     plugin = StoragePlugin.MCAP if mcap else StoragePlugin.SQLITE3
-    with Writer(path, version=8, storage_plugin=plugin) as bag:
+    bag = Writer(path, version=8, storage_plugin=plugin)
+    bag.set_compression(compressed_by, CompressionFormat.ZSTD)
+    with bag:
         connections: dict[str, Any] = {}
         for n, (topic, logged_ns, message) in enumerate(messages):
             kind = message.__msgtype__

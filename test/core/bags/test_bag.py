@@ -6,8 +6,10 @@ import sys
 from argparse import Namespace
 
 import bag_file
+import cv2
 import numpy as np
 import pytest
+from rosbags.rosbag2 import CompressionMode
 
 from spda_sam_core.bags.bag import Bag
 from spda_sam_core.bags.topics import Topics
@@ -72,6 +74,22 @@ def test_pictures_come_in_order_with_time_depth_in_metres_and_the_camera(tmp_pat
         expected[0, 0] = np.nan
         np.testing.assert_allclose(look.depth_m, expected, rtol=1e-6)
     assert not bag.noticed
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.FILE, CompressionMode.MESSAGE, CompressionMode.STORAGE])
+def test_compressed_bags_are_read(tmp_path, mode) -> None:
+    messages = dive(depth_of=DEPTHS["16UC1"])
+    mcap = mode == CompressionMode.STORAGE
+    bag = Bag(bag_file.write_bag(tmp_path / "bag", messages, mcap=mcap, compressed_by=mode))
+    assert [int(look.depth_m[1, 1] * 1000) for look in bag] == [1000 + i for i in range(6)]
+    assert not bag.noticed
+
+
+def test_a_folder_of_pictures_with_metadata_of_something_else_is_no_bag(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    (tmp_path / "metadata.yaml").write_text("camera: 3\n")
+    options = Namespace(depth=None, image_topic=None, depth_topic=None, camera_info_topic=None)
+    assert [look.name for look in open_source(tmp_path, options)] == ["a.png"]
 
 
 def test_one_file_of_a_bag_and_a_folder_without_metadata_are_read_too(tmp_path) -> None:
@@ -201,6 +219,27 @@ def test_a_bag_that_was_cut_off_never_ends_in_a_traceback(tmp_path, mcap) -> Non
     file.write_bytes(RNG.integers(0, 256, len(content), np.uint8).tobytes())
     with pytest.raises(ValueError, match="no bag that can be read"):
         Bag(path)
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.NONE, CompressionMode.MESSAGE, CompressionMode.STORAGE])
+def test_damaged_bytes_anywhere_in_a_bag_never_end_in_a_traceback(tmp_path, mode) -> None:
+    mcap = mode == CompressionMode.STORAGE
+    path = bag_file.write_bag(tmp_path / "bag", dive(20, depth_of=DEPTHS["16UC1"]), mcap=mcap, compressed_by=mode)
+    (file,) = path.glob("bag.*")
+    content = file.read_bytes()
+    rng = np.random.default_rng(int(mode))
+    readable = 0
+    for _ in range(40):
+        damaged = bytearray(content)
+        start = int(rng.integers(len(content)))
+        damaged[start : start + 300] = rng.integers(0, 256, len(damaged[start : start + 300]), np.uint8).tobytes()
+        file.write_bytes(damaged)
+        try:
+            bag = Bag(path)
+        except ValueError:
+            continue
+        readable += sum(look.rgb is not None for look in bag)
+    assert readable > 0
 
 
 def test_a_damaged_part_of_a_split_bag_is_left_out(tmp_path) -> None:

@@ -28,13 +28,14 @@ def model(monkeypatch):
     return made
 
 
-def bag_of_the_wall(path, *, damaged_at=None, mcap=False):
+def bag_of_the_wall(path, *, damaged_at=None, mcap=False, info=True, depth=True):
     """The way past the wall at 2 Hz, with depth."""
-    messages = [("/cam/camera_info", START - 1, bag_file.camera_info(SIZE_HW, FOCAL))]
+    messages = [("/cam/camera_info", START - 1, bag_file.camera_info(SIZE_HW, FOCAL))] if info else []
     for frame in pictures(PASS):
         stamp = START + frame.stamp_ns
         messages.append(("/cam/image", stamp, bag_file.image(stamp, frame.rgb, "rgb8")))
-        messages.append(("/cam/depth", stamp + 1000, bag_file.image(stamp, DEPTH_MM, "16UC1")))
+        if depth:
+            messages.append(("/cam/depth", stamp + 1000, bag_file.image(stamp, DEPTH_MM, "16UC1")))
     raw = {} if damaged_at is None else {1 + 2 * damaged_at: b"\0\1\0\0damaged"}
     return bag_file.write_bag(path, messages, raw=raw, mcap=mcap)
 
@@ -52,6 +53,25 @@ def test_a_bag_is_surveyed_in_metres_and_what_is_damaged_in_it_is_listed(tmp_pat
     np.testing.assert_allclose(sizes, np.pi * (np.array([12, 14, 15]) * per_px) ** 2, rtol=0.05)
     with (tmp_path / "out/instances.csv").open() as file:
         assert {float(row["z_m"]) for row in csv.DictReader(file)} == {2.0}
+
+
+def test_without_camera_info_sizes_are_in_pixels_unless_the_camera_is_given(tmp_path, model, capsys) -> None:
+    bag = str(bag_of_the_wall(tmp_path / "bag", info=False))
+    survey.main([bag, "-o", str(tmp_path / "pixels")])
+    assert "depth without camera_info: sizes are in pixels; --camera gives" in capsys.readouterr().out
+    survey.main([bag, "-o", str(tmp_path / "metres"), "--camera", "200", "200", "79.5", "59.5"])
+    assert "depth without" not in capsys.readouterr().out
+    units = []
+    for name in ("pixels", "metres"):
+        with (tmp_path / name / "findings.csv").open() as file:
+            units.append({row["strip_unit"] for row in csv.DictReader(file)})
+    assert units == [{"picture widths"}, {"m"}]
+
+
+def test_a_camera_without_depth_gives_no_metres_and_is_refused(tmp_path, model) -> None:
+    bag = str(bag_of_the_wall(tmp_path / "bag", depth=False))
+    with pytest.raises(ValueError, match=r"--camera: .* has no depth, and metres need both"):
+        survey.main([bag, "-o", str(tmp_path / "out"), "--camera", "200", "200", "79.5", "59.5"])
 
 
 def test_a_survey_of_a_bag_goes_on_after_a_kill(tmp_path, model, monkeypatch) -> None:
