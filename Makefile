@@ -27,7 +27,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 16
 
 .PHONY: setup
-setup: $(STAMPS)/install $(STAMPS)/vision_msgs  ## environment in .venv; does nothing where it is up to date
+setup: $(STAMPS)/install $(STAMPS)/vision_msgs $(STAMPS)/foxglove_msgs  ## environment in .venv; does nothing where it is up to date
 
 .PHONY: demo
 demo: setup  ## camera, node and recorder for a minute; result in demo_out/ (ARGS="--source pictures/")
@@ -74,13 +74,20 @@ endif
 	$(BIN)/python -m pip install --disable-pip-version-check $(ROS_REQUIREMENTS) -e '.[train,test]'
 	@mkdir -p $(STAMPS) && touch $@
 
-INTERFACES := test/interfaces/vision_msgs
+INTERFACES := test/interfaces
 
-$(STAMPS)/vision_msgs: test/interfaces/build $(wildcard $(INTERFACES)/*.* $(INTERFACES)/msg/*) $(STAMPS)/install
+$(STAMPS)/vision_msgs: $(INTERFACES)/build $(wildcard $(INTERFACES)/vision_msgs/*.* $(INTERFACES)/vision_msgs/msg/*) $(STAMPS)/install
 ifeq ($(ROS),sourced)
 	@$(BIN)/python -c 'import vision_msgs' || \
 	  { echo "vision_msgs is missing: sudo apt install ros-$(ROS_DISTRO)-vision-msgs"; exit 1; }
 else
-	test/interfaces/build $(INTERFACES) $(abspath $(VENV)) $(CPUS)
+	$(INTERFACES)/build $(INTERFACES)/vision_msgs $(abspath $(VENV)) $(CPUS)
+endif
+	@touch $@
+
+# optional: with ROS 2 sourced, the distribution's package is used where it is installed
+$(STAMPS)/foxglove_msgs: $(INTERFACES)/build $(wildcard $(INTERFACES)/foxglove_msgs/*.* $(INTERFACES)/foxglove_msgs/msg/*) $(STAMPS)/install
+ifneq ($(ROS),sourced)
+	$(INTERFACES)/build $(INTERFACES)/foxglove_msgs $(abspath $(VENV)) $(CPUS)
 endif
 	@touch $@

@@ -20,6 +20,11 @@ def examine() -> Iterator[Finding]:
         yield Finding("vision_msgs", BROKEN, "sudo apt install ros-$ROS_DISTRO-vision-msgs")
     else:
         yield Finding("vision_msgs", GOOD, "there")
+    if importlib.util.find_spec("foxglove_msgs") is None:
+        fix = "sudo apt install ros-$ROS_DISTRO-foxglove-msgs; without it the node has no ~/annotations"
+        yield Finding("foxglove_msgs", ABSENT, fix)
+    else:
+        yield Finding("foxglove_msgs", GOOD, "there")
 
 
 def _distribution() -> str:

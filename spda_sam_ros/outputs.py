@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_core.results.metric import Pinhole
+from spda_sam_ros.messages.detections_3d import detections_3d_message
 from spda_sam_ros.messages.measurements import measurements_message
 from spda_sam_ros.messages.results import detections_message, label_info_message, label_message
 from spda_sam_ros.pictures import Pictures
@@ -41,12 +42,13 @@ class Outputs:
         self._publishers = publishers = Publishers(node, name, mismatch)
         self._instances = publishers.make("instances", Image, 5)
         self._detections = publishers.make("detections", Detection2DArray, 5)
+        self._detections_3d = publishers.make("detections_3d", Detection3DArray, 5)
         self._measurements = publishers.make("measurements", PointCloud2, 5)
         self.pictures = Pictures(publishers)
         self._label_info = publishers.make("label_info", LabelInfo, 1, latched=True)
 
     def publish(self, result: Segmented, *, camera: Pinhole | None) -> dict[str, float]:
-        """Publish a result; measurements only where someone subscribes to them.
+        """Publish a result; what is measured in space only where someone subscribes to it.
 
         Args:
             result: what was found in one image.
@@ -66,9 +68,13 @@ class Outputs:
         self._detections.publish(detections)
         stamp_ns = stamp_to_ns(header.stamp)
         now_ns = self._node.get_clock().now().nanoseconds
-        if depth_m is not None and camera is not None and self._measurements.get_subscription_count():
-            cloud = measurements_message(result.instances, header, depth_m=depth_m, camera=camera)
-            self._measurements.publish(cloud)
+        if depth_m is not None and camera is not None:
+            if self._detections_3d.get_subscription_count():
+                boxes = detections_3d_message(detections, result.instances, depth_m=depth_m, camera=camera)
+                self._detections_3d.publish(boxes)
+            if self._measurements.get_subscription_count():
+                cloud = measurements_message(result.instances, header, depth_m=depth_m, camera=camera)
+                self._measurements.publish(cloud)
         publish_ms = {"stage.publish_ms": (time.perf_counter() - began_s) * 1e3}
         return publish_ms | ({"latency_ms": (now_ns - stamp_ns) / 1e6} if stamp_ns and now_ns else {})
 

@@ -72,14 +72,18 @@ def test_help_names_the_options_that_the_readme_uses(name):
     assert not [option for option in wanted[name] if option not in text]
 
 
-def test_topics_and_services_have_their_names_and_types():
-    command = [sys.executable, "-c", SHOW_TOPICS]
+def topics_shown(code):
+    command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
-    lines = set(result.stdout.splitlines())
-    assert lines >= {
+    return set(result.stdout.splitlines())
+
+
+def test_topics_and_services_have_their_names_and_types():
+    assert topics_shown(SHOW_TOPICS) >= {
         "pub /spda_sam/instances sensor_msgs/msg/Image",
         "pub /spda_sam/detections vision_msgs/msg/Detection2DArray",
+        "pub /spda_sam/detections_3d vision_msgs/msg/Detection3DArray",
         "pub /spda_sam/label_info vision_msgs/msg/LabelInfo",
         "pub /spda_sam/measurements sensor_msgs/msg/PointCloud2",
         "pub /spda_sam/overlay sensor_msgs/msg/Image",
@@ -91,6 +95,18 @@ def test_topics_and_services_have_their_names_and_types():
         "srv /spda_sam/enable std_srvs/srv/SetBool",
         "srv /spda_sam/segment std_srvs/srv/Trigger",
     }
+
+
+def test_annotations_are_published_where_foxglove_msgs_is_installed():
+    pytest.importorskip("foxglove_msgs.msg")
+    assert "pub /spda_sam/annotations foxglove_msgs/msg/ImageAnnotations" in topics_shown(SHOW_TOPICS)
+
+
+def test_without_foxglove_msgs_there_is_everything_else():
+    hidden = "import sys; sys.modules['foxglove_msgs'] = sys.modules['foxglove_msgs.msg'] = None\n"
+    lines = topics_shown(hidden + SHOW_TOPICS)
+    assert not [line for line in lines if "annotations" in line]
+    assert "pub /spda_sam/overlay sensor_msgs/msg/Image" in lines
 
 
 def test_parameters_have_their_names():
@@ -132,6 +148,20 @@ def test_the_shipped_configuration_sets_known_parameters_to_their_defaults():
             "Detection2DArray",
             {"header": "std_msgs/Header", "detections": "sequence<vision_msgs/Detection2D>"},
         ),
+        ("BoundingBox3D", {"center": "geometry_msgs/Pose", "size": "geometry_msgs/Vector3"}),
+        (
+            "Detection3D",
+            {
+                "header": "std_msgs/Header",
+                "results": "sequence<vision_msgs/ObjectHypothesisWithPose>",
+                "bbox": "vision_msgs/BoundingBox3D",
+                "id": "string",
+            },
+        ),
+        (
+            "Detection3DArray",
+            {"header": "std_msgs/Header", "detections": "sequence<vision_msgs/Detection3D>"},
+        ),
         ("VisionClass", {"class_id": "uint16", "class_name": "string"}),
         (
             "LabelInfo",
@@ -149,9 +179,48 @@ def test_vision_msgs_have_the_fields_of_version_4_in_their_order(name, expected)
     assert list(actual.items()) == list(expected.items())
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Point2", {"x": "double", "y": "double"}),
+        ("Color", dict.fromkeys("rgba", "double")),
+        (
+            "PointsAnnotation",
+            {
+                "timestamp": "builtin_interfaces/Time",
+                "type": "uint8",
+                "points": "sequence<foxglove_msgs/Point2>",
+                "outline_color": "foxglove_msgs/Color",
+                "outline_colors": "sequence<foxglove_msgs/Color>",
+                "fill_color": "foxglove_msgs/Color",
+                "thickness": "double",
+            },
+        ),
+        (
+            "TextAnnotation",
+            {
+                "timestamp": "builtin_interfaces/Time",
+                "position": "foxglove_msgs/Point2",
+                "text": "string",
+                "font_size": "double",
+                "text_color": "foxglove_msgs/Color",
+                "background_color": "foxglove_msgs/Color",
+            },
+        ),
+    ],
+)
+def test_foxglove_msgs_have_the_fields_that_all_versions_3_have_in_their_order(name, expected):
+    msg = pytest.importorskip("foxglove_msgs.msg")
+    actual = getattr(msg, name).get_fields_and_field_types()
+    assert {field: kind for field, kind in actual.items() if field != "metadata"} == expected  # later versions add it
+    assert list(actual)[: len(expected)] == list(expected)
+
+
 def test_every_ros_package_that_the_code_imports_is_declared():
     declared = {e.text for e in MANIFEST.findall("exec_depend")}
-    sources = [*(ROOT / "spda_sam_ros").glob("*.py"), *(ROOT / "launch").glob("*.py")]
+    optional = {"foxglove_msgs"}
+    assert all(name in (ROOT / "package.xml").read_text(encoding="utf-8") for name in optional)
+    sources = [*(ROOT / "spda_sam_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
     text = "\n".join(p.read_text(encoding="utf-8") for p in sources)
     imported = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE))
     ros = {
@@ -159,4 +228,4 @@ def test_every_ros_package_that_the_code_imports_is_declared():
         for name in imported
         if re.fullmatch(r"rclpy|launch\w*|ament_\w+|cv_bridge|\w+_(msgs|srvs|interfaces)", name)
     }
-    assert ros <= declared
+    assert ros <= declared | optional

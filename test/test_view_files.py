@@ -32,6 +32,11 @@ def test_foxglove_shows_labels_in_colour_and_lays_out_each_panel_that_it_configu
     layout = json.loads((VIEWS / "foxglove.json").read_text(encoding="utf-8"))
     panels = layout["configById"]
     modes = {name: panel["imageMode"] for name, panel in panels.items() if "imageMode" in panel}
+    annotated = modes.pop("Image!annotations")
+    assert annotated["annotations"] == {"/spda_sam/annotations": {"visible": True}}
+    assert "/spda_sam/annotations" in published()
+    # the camera of the README's own example: a layout cannot know another
+    assert f"image:={annotated['imageTopic']} " in (ROOT / "README.md").read_text(encoding="utf-8")
     assert {mode["imageTopic"] for mode in modes.values()} <= published()
     labels = modes["Image!instances"]
     assert (labels["colorMode"], labels["minValue"], labels["maxValue"]) == ("colormap", 0, 32)

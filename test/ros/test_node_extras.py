@@ -5,6 +5,7 @@ import pytest
 from node_bench import calibration, depth_image, picture, stamp_ns_of
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import SetBool, Trigger
+from vision_msgs.msg import Detection3DArray
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,36 @@ def test_measurements_are_index_aligned_with_the_label_image(running):
         )
         assert point["z"] == pytest.approx(2.0, abs=1e-3)  # of the depth image, all of which is 2 m away
     assert (points["area_m2"][np.isfinite(points["area_m2"])] > 0).all()
+
+
+def test_boxes_in_space_are_index_aligned_with_the_detections_and_carry_their_numbers(running):
+    boxes = {}
+    subscription = running.subscribe(
+        "/spda_sam/detections_3d", Detection3DArray, lambda m: boxes.__setitem__(stamp_ns_of(m.header), m)
+    )
+
+    def boxed(sent):
+        pairs = ((running.results[s], boxes[s]) for s in sent if s in boxes and s in running.results)
+        return next(((r.detections, b) for r, b in pairs if r.complete and all(d.id for d in b.detections)), None)
+
+    assert running.set_parameters(tracking=True) == ""
+    try:
+        in_image, in_space = running.publish_until(everything, boxed, "boxes in space")
+    finally:
+        assert running.set_parameters(tracking=False) == ""
+    assert in_space.header == in_image.header
+    assert [(d.id, d.results) for d in in_space.detections] == [(d.id, d.results) for d in in_image.detections]
+    found = [d.bbox for d in in_space.detections if d.bbox.size.x]
+    assert found
+    for box in found:  # all of the depth image is 2 m away, 160x120 pixels at a focal length of 100
+        assert (box.center.position.z, box.size.z) == pytest.approx((2.0, 0.0))
+        assert box.size.x <= 2.0 * 160 / 100 + 1e-6
+    without_depth = running.publish_until(
+        image_only, lambda sent: sent if running.results.keys() & set(sent) else None, "a result"
+    )
+    running.spin(0.5)
+    assert boxes.keys().isdisjoint(without_depth)
+    running.node.destroy_subscription(subscription)
 
 
 def test_the_newest_image_is_segmented_on_request_also_while_disabled(running):

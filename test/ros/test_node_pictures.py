@@ -37,6 +37,10 @@ def image_only(header):
     return {"image": picture(header)}
 
 
+def time_ns(time):
+    return time.sec * 10**9 + time.nanosec
+
+
 def threads(node):
     return len(list(Path(f"/proc/{node.process.pid}/task").iterdir()))
 
@@ -49,6 +53,23 @@ def test_an_overlay_has_the_header_of_the_image_that_it_shows(running, overlays)
     assert overlays[stamp].header == robot.results[stamp].labels.header
     assert (overlays[stamp].encoding, overlays[stamp].height, overlays[stamp].width) == ("rgb8", 120, 160)
     assert float(robot.diagnostics()[1]["draw_ms_p50"]) > 0
+
+
+def test_annotations_come_for_the_same_images_while_someone_subscribes(running):
+    messages = pytest.importorskip("foxglove_msgs.msg")
+    _, robot = running
+    got = []
+    subscription = robot.subscribe("/spda_sam/annotations", messages.ImageAnnotations, got.append)
+
+    def annotated(sent):
+        pairs = ((m, robot.results.get(time_ns(m.texts[0].timestamp))) for m in got if m.texts)
+        return next(((m, r) for m, r in pairs if r is not None and r.complete), None)
+
+    message, result = robot.publish_until(image_only, annotated, "annotations")
+    hypotheses = [d.results[0].hypothesis for d in result.detections.detections]
+    assert [text.text for text in message.texts] == [f"{h.class_id} {h.score:.2f}" for h in hypotheses]
+    assert len(message.points) >= len(message.texts)
+    robot.node.destroy_subscription(subscription)
 
 
 def test_masks_do_not_wait_for_a_picture_that_takes_long_and_the_newest_is_drawn_next(running, overlays, faults):

@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from node_bench import picture
 
 OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
-TOPICS = ("instances", "detections", "overlay", "depth", "label_info")
+TOPICS = ("instances", "detections", "detections_3d", "overlay", "depth", "label_info")
 
 
 def image_only(header):

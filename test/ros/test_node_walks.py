@@ -16,7 +16,7 @@ DONE = {
     ("inactive", "cleanup"): "unconfigured",
 }
 TRANSITIONS = ("configure", "activate", "deactivate", "cleanup")
-OUTPUTS = ("instances", "detections", "overlay", "depth", "label_info")
+OUTPUTS = ("instances", "detections", "detections_3d", "measurements", "overlay", "depth", "label_info")
 
 
 def image_only(header):
