@@ -119,7 +119,8 @@ def survey_dive(
     way, followed = 0.0, False
     for name in ("labels", "stills"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    with (folder / "instances.csv").open("w", newline="", encoding="utf-8") as file, Writing() as writing:
+    closing = [output.close for output in (video, bag) if output is not None]
+    with (folder / "instances.csv").open("w", newline="", encoding="utf-8") as file, Writing(closing) as writing:
         table = csv.writer(file)
         table.writerow(INSTANCE_COLUMNS)
         for frame in ahead(frames, _AHEAD):
@@ -161,9 +162,6 @@ def survey_dive(
                 writing.soon(bag.add, frame.header, frame.logged_ns, shown.instances, ids, frame.depth_m)
             dive.moments.append(Moment(frame.name, frame.stamp_ns, sight, len(views)))
             last, followed = frame, True
-        for output in (video, bag):
-            if output is not None:
-                writing.soon(output.close)
     return dive
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -81,7 +81,14 @@ def still_of(rgb: NDArray[np.uint8], thing: Instances) -> NDArray[np.uint8]:
 
 
 class Writing:
-    """Writes in another thread, a few at most waiting; an error comes out of the next call."""
+    """Writes in another thread, a few at most waiting; an error comes out of the next call.
+
+    Args:
+        at_end: called in that thread when all is written, also where an error ends it.
+    """
+
+    def __init__(self, at_end: Sequence[Callable[[], None]]) -> None:
+        self._at_end = at_end
 
     def __enter__(self) -> Writing:
         self._pool = ThreadPoolExecutor(1, "writing")
@@ -89,6 +96,7 @@ class Writing:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._waiting += [self._pool.submit(close) for close in self._at_end]
         self._pool.shutdown(wait=True)
         for one in self._waiting:
             one.result()

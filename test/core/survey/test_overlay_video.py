@@ -79,6 +79,7 @@ def test_large_and_odd_sizes_are_bounded_and_even(tmp_path) -> None:
 def test_after_a_kill_the_video_has_the_same_bytes(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         look_at(tmp_path / "a", pictures(PASS), SeesDiscs(fails_at=20), video=OverlayVideo(tmp_path / "a/v.mp4", 2.0))
+    assert len(frames_of(tmp_path / "a/v.mp4")) == 20  # what was seen can be watched
     look_at(tmp_path / "a", pictures(PASS), resume=True, video=OverlayVideo(tmp_path / "a/v.mp4", 2.0))
     look_at(tmp_path / "b", pictures(PASS), video=OverlayVideo(tmp_path / "b/v.mp4", 2.0))
     assert (tmp_path / "a/v.mp4").read_bytes() == (tmp_path / "b/v.mp4").read_bytes()

@@ -81,6 +81,7 @@ def test_a_survey_of_a_bag_goes_on_after_a_kill(tmp_path, model, monkeypatch) ->
     monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: killed)
     with pytest.raises(KeyboardInterrupt):
         survey.main([str(bag), "-o", str(tmp_path / "a")])
+    assert len(read_back(tmp_path / "a/bag")["/spda_sam/detections"]) == 20  # what was found so far can be played
     monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: model)
     assert survey.main([str(bag), "-o", str(tmp_path / "a"), "--resume"]) == 0
     assert model.asked == len(PASS) - 20
