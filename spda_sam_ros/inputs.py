@@ -22,9 +22,12 @@ from spda_sam_ros.streams import Arrivals, Stream
 
 
 def transport_topic(node: Node, topic: str, transport: str) -> str:
-    """Name a topic as image_transport does: the base name is remapped, the transport is a suffix."""
-    base = str(node.resolve_topic_name(topic))
-    return base if transport == "raw" else f"{base}/{transport}"
+    """Name a topic as image_transport does: the base name is remapped, the transport is a suffix.
+
+    Without one the name is as given: whoever makes an endpoint of it remaps it, and twice is wrong where two topics
+    swap their names.
+    """
+    return topic if transport == "raw" else f"{node.resolve_topic_name(topic)}/{transport}"
 
 
 class Inputs:
@@ -58,7 +61,7 @@ class Inputs:
         self._camera = camera
         self._on_frame = on_image
         self._arrivals = {topic: Arrivals(topic) for topic in ("image", "depth", "camera_info")}
-        self._topics: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._types: dict[str, str] = {}
         self._camera_info: CameraInfo | None = None
         made = ExitStack()
@@ -66,7 +69,7 @@ class Inputs:
         def subscribe(
             topic: str, transport: str, message_type: type[Any], depth: int, callback: Callable[[Any], None]
         ) -> None:
-            name = self._topics[topic] = transport_topic(node, camera.inputs + topic, transport)
+            name = self._names[topic] = transport_topic(node, camera.inputs + topic, transport)
             self._types[topic] = f"sensor_msgs/msg/{message_type.__name__}"
             arrivals = self._arrivals[topic]
             endpoint, arrivals.losses_told = qos.subscribe(
@@ -95,10 +98,11 @@ class Inputs:
 
     def stream(self, topic: str) -> Stream:
         """Return what is known of `image`, `depth` or `camera_info`."""
-        name, heard = self._topics[topic], self._types[topic]
+        name, heard = self._names[topic], self._types[topic]
         types = [info.topic_type for info in self._node.get_publishers_info_by_topic(name)]
         others = tuple(sorted({kind for kind in types if kind != heard}))
-        return self._arrivals[topic].stream(name, types.count(heard), time.monotonic(), others)
+        full_name = self._node.resolve_topic_name(name)
+        return self._arrivals[topic].stream(full_name, types.count(heard), time.monotonic(), others)
 
     def destroy(self) -> None:
         """Unsubscribe, and end the wait for depth."""

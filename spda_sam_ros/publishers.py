@@ -38,12 +38,13 @@ class Publishers:
         Raises:
             ValueError: an override of its QoS that is none; those that were made before are destroyed then.
         """
-        full_name = self.node.resolve_topic_name(f"{self.name}/{topic}")
+        name = f"{self.name}/{topic}"
+        full_name = self.node.resolve_topic_name(name)  # to speak of it: the endpoint remaps the name itself
         options = endpoint_options(full_name, publisher=True, mismatch=self._mismatch)
         qos = result_qos(depth, latched=latched)
         try:
             with overrides_explained(full_name, "publisher"):
-                endpoint = self.node.create_lifecycle_publisher(message_type, full_name, qos, **options)
+                endpoint = self.node.create_lifecycle_publisher(message_type, name, qos, **options)
         except ValueError:
             self.destroy()
             raise

@@ -91,7 +91,7 @@ def subscribe(
     mismatch: Callable[[str, str], None],
     lost: Callable[[int], None],
 ) -> tuple[Any, bool]:
-    """Subscribe as to a sensor; see `endpoint_options`.
+    """Subscribe as to a sensor; see `endpoint_options`. The topic's name is remapped here.
 
     Returns:
         The subscription, and whether `lost` is told of what is lost.
@@ -99,12 +99,13 @@ def subscribe(
     Raises:
         ValueError: an override of its QoS that is none.
     """
-    with overrides_explained(topic, "subscription"):
+    full_name = node.resolve_topic_name(topic)
+    with overrides_explained(full_name, "subscription"):
         try:
-            options = endpoint_options(topic, publisher=False, mismatch=mismatch, lost=lost)
+            options = endpoint_options(full_name, publisher=False, mismatch=mismatch, lost=lost)
             return node.create_subscription(message_type, topic, callback, sensor_qos(depth), **options), True
         except UnsupportedEventTypeError:  # the middleware does not tell
-            options = endpoint_options(topic, publisher=False, mismatch=mismatch)
+            options = endpoint_options(full_name, publisher=False, mismatch=mismatch)
             return node.create_subscription(message_type, topic, callback, sensor_qos(depth), **options), False
 
 

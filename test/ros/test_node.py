@@ -159,3 +159,11 @@ def test_names_are_relative_to_the_namespace_and_topics_can_be_remapped(start, t
         robot.wait_for_state("active")
         robot.segment(image_only)
         assert robot.diagnostics()[0].name == "front/spda_sam"
+
+
+def test_topics_may_swap_their_names(start, tiny_checkpoint):
+    """A name is remapped once: twice, and `image` would be heard on /image again."""
+    with start({"checkpoint": tiny_checkpoint}, "-r", "image:=/depth", "-r", "depth:=/image") as (_, robot):
+        robot.wait_for_state("active")
+        robot.publishers["image"], robot.publishers["depth"] = robot.publishers["depth"], robot.publishers["image"]
+        robot.segment(image_only)
