@@ -69,6 +69,7 @@ class CameraSession:
         self._undecided = False  # a frame is at hand which is neither out nor counted as dropped
         self._given_up = False
         self._newest: Frame | None = None
+        self._large_before = False
         self._began_s = time.monotonic()
 
     def activity(self, unanswered_s: float) -> Activity:
@@ -156,8 +157,9 @@ class CameraSession:
             self._deliver(result, settings)
         large = result.large
         del result
-        if large:
+        if large or self._large_before:  # the message itself is held until the next one has come
             give_back_freed_memory()
+        self._large_before = large
 
     def _decide(self) -> bool:
         """Whether the frame at hand is still this session's to count."""
