@@ -29,6 +29,7 @@ from spda_sam_core.survey.cover import sections_of
 from spda_sam_core.survey.dive import survey_dive
 from spda_sam_core.survey.facts import LEAST_FRAMES
 from spda_sam_core.survey.journal import Frame, Journal
+from spda_sam_core.survey.overlay_video import OverlayVideo
 from training.world.frame import RenderedFrame, Survey
 from training.world.scene import CLASS_NAMES
 from training.world.sequence import STEP_M
@@ -92,7 +93,8 @@ def measure(frames: Sequence[RenderedFrame], model: SpdaSam | None, interval_s: 
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.jsonl", {}, timed.class_names, resume=False)
         start = time.perf_counter()
-        dive = survey_dive(given, timed, journal, Path(folder), interval_s=interval_s, camera=camera)
+        video = OverlayVideo(Path(folder) / "overlay.mp4", 1 / interval_s)
+        dive = survey_dive(given, timed, journal, Path(folder), interval_s=interval_s, camera=camera, video=video)
         seconds = time.perf_counter() - start
         journal.close()
         votes = _votes(Path(folder), frames)
