@@ -169,6 +169,8 @@ def wrong_type(stream: Stream, name: str, inputs: str) -> str:
     """
     found = ", ".join(stream.other_types)
     base, _, transport = stream.topic.rpartition("/")
+    if inputs:  # with a list of cameras the launch file takes what stands below the name of each
+        base = base.partition(f"/{inputs}")[2] or base
     remedy_of = {
         # the commonest slip: the transport is a suffix that image_transport adds
         "compressed": f"launch with {name}:={base} and image_transport:=compressed",

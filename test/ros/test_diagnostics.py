@@ -230,6 +230,14 @@ def test_a_topic_of_another_type_is_named(statistics):
     assert "launch with depth:=/cam/depth and depth_transport:=compressedDepth" in message.message
 
 
+def test_of_several_cameras_the_advice_names_the_one_and_what_its_launch_argument_takes(statistics):
+    image = Stream("/rov/front/raw/compressed", 0, None, 0.0, other_types=("sensor_msgs/msg/CompressedImage",))
+    message = status(statistics, activity=activity(image=image, inputs="front/")).message
+    assert "launch with image:=raw and image_transport:=compressed" in message
+    nothing = activity(image=Stream("/front/image", 0, None, 0.0), inputs="front/")
+    assert "remap front/image to your camera's topic" in status(statistics, activity=nothing).message
+
+
 def test_time_that_has_not_begun_is_said(statistics):
     message = status(statistics, clock_waits=True)
     assert message.level == WARN
