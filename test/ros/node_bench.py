@@ -187,10 +187,10 @@ class Robot:
             self.executor.spin_once(timeout_sec=min(left, 0.1))
 
     def wait_until(self, condition, what, deadline_s=DEADLINE_S):
-        """Spin until `condition()` is true; what it returned."""
+        """Spin until `condition()` is true; what it returned. `what` that is waited for may be a function too."""
         end = time.monotonic() + deadline_s
         while not (value := condition()):
-            assert time.monotonic() < end, f"not within {deadline_s:g} s: {what}"
+            assert time.monotonic() < end, f"not within {deadline_s:g} s: {what() if callable(what) else what}"
             self.executor.spin_once(timeout_sec=0.05)
         return value
 
@@ -273,7 +273,7 @@ class Robot:
         self.statuses.clear()
         found = self.wait_until(
             lambda: next((s for s in self.statuses if condition(s)), None),
-            "such a status; the last: " + str(self.statuses[-1:]),
+            lambda: f"such a status; the last: {self.statuses[-1:]}",
             deadline_s,
         )
         return found, values_of(found)

@@ -63,7 +63,7 @@ def test_from_the_first_line_on(module, number):
 def test_while_a_model_loads(start, tiny_checkpoint, tmp_path, number):
     (tmp_path / "load").write_text(LONG_S)
     with start({"checkpoint": tiny_checkpoint}, faults=tmp_path) as (node, robot):
-        status, _ = robot.diagnostics(lambda s: s.message == "configuring", deadline_s=60)
+        status, _ = robot.diagnostics(lambda s: s.message.startswith("loading for"), deadline_s=60)
         assert status.level == DiagnosticStatus.OK
         stopped(node, number)
 

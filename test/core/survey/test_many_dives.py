@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from wall import PASS, SeesDiscs, pictures
 
 from spda_sam_core.cli import survey
@@ -115,6 +116,16 @@ def assert_same_files(here: Path, there: Path, least: int) -> None:
         assert (here / path).read_bytes() == (there / path).read_bytes(), path
 
 
+@pytest.fixture
+def one_thread():
+    """Sums of the network differ in their last digits with the number of threads; dask's workers have one each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_two_workers_make_the_same_files_as_one_process(tmp_path) -> None:
     given = [*rendered_dives(tmp_path, 4), "--backend", "torch", "--device", "cpu"]
     for workers in ("1", "2"):
