@@ -33,7 +33,7 @@ from spda_sam_core.weights.files import write_whole
 from spda_sam_ros.demo.__main__ import environment
 
 SETTLED_S = 60.0
-"""After so much time with frames, what the node holds is what it needs."""
+"""Of usual frames, before the first fault."""
 FAULT_S = 12.0
 """Between two faults."""
 USUAL: dict[str, Any] = {
@@ -50,6 +50,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "depth gone": {"depth": False},
 }
 """By name: what the camera does. The two further ones, "camera killed" and "subscriber killed", end processes."""
+ROUND = (*FAULTS, "camera killed", "subscriber killed")
 
 
 @dataclass
@@ -120,8 +121,8 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
     """Run the node and its camera for minutes.
 
     Returns:
-        `rss_mb_start` and `threads_start`, after `SETTLED_S` of frames; `rss_mb_end`, `threads_end`; `age_ms_p50`,
-        `age_ms_p95`; `frames_out`; `faults`, how often each was thrown; `exit_code` of the node.
+        `rss_mb` and `threads`, after each fault and what follows it; `age_ms_p50`, `age_ms_p95`; `frames_out`;
+        `faults`, how often each was thrown; `exit_code` of the node.
 
     Raises:
         RuntimeError: the node ended, or no frame came within two minutes.
@@ -153,6 +154,7 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
                 bar.update(time.monotonic() - before)
 
     thrown: dict[str, int] = {}
+    held: list[tuple[float, int]] = []
     try:
         began = time.monotonic()
         while not seen.frames:
@@ -164,10 +166,9 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
             total=round(seconds), desc="soaking", unit="s", bar_format="{l_bar}{bar}| {n:.0f}/{total} s {postfix}"
         )
         spin(SETTLED_S, bar)
-        rss_start, threads_start = memory_and_threads(node.pid)
-        names = cycle([*FAULTS, "camera killed", "subscriber killed"])
-        while bar.n + 2 * FAULT_S < seconds:
-            name = next(names)
+        for name in cycle(ROUND):
+            if bar.n + 2 * FAULT_S > seconds:
+                break
             bar.set_postfix_str(f"{name}; {seen.frames} frames, {memory_and_threads(node.pid)[0]:.0f} MB")
             thrown[name] = thrown.get(name, 0) + 1
             if name == "camera killed":
@@ -185,9 +186,9 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
                 spin(1.0, bar)
                 honest = True
             spin(FAULT_S / 2, bar)
+            held.append(memory_and_threads(node.pid))
         spin(max(0.0, seconds - bar.n), bar)
         bar.close()
-        rss_end, threads_end = memory_and_threads(node.pid)
     finally:
         camera.kill()
         node.send_signal(signal.SIGINT)
@@ -197,10 +198,8 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
         context.try_shutdown()
     return {
         "minutes": minutes,
-        "rss_mb_start": round(rss_start, 1),
-        "rss_mb_end": round(rss_end, 1),
-        "threads_start": threads_start,
-        "threads_end": threads_end,
+        "rss_mb": [round(mb, 1) for mb, _ in held],
+        "threads": [threads for _, threads in held],
         "age_ms_p50": round(float(np.percentile(seen.ages_ms, 50)), 1),
         "age_ms_p95": round(float(np.percentile(seen.ages_ms, 95)), 1),
         "frames_out": seen.frames,
@@ -210,11 +209,12 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Soak the node in faults, and print what it held at the start and at the end."""
+    """Soak the node in faults, and print what it held after each of them."""
     parser = argparse.ArgumentParser(
         description=main.__doc__,
-        epilog=f"Faults, each for {FAULT_S / 2:g} s and as long of the usual after it: {', '.join(FAULTS)}, camera "
-        "killed, subscriber killed; inference fails every so often. Figures of the start are of a minute after it.",
+        epilog=f"Faults, each for {FAULT_S / 2:g} s and as long of the usual after it: {', '.join(ROUND)}; inference "
+        "fails every so often. What the first round of them leaves is what the node needs for them; a leak is what "
+        "further rounds add.",
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="default: %(default)s")
     parser.add_argument("--checkpoint", default="tiny", help="of the node (default: tiny)")
@@ -229,7 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
         "PYTHONPATH": os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH")))),
     }
     figures = soak(options.minutes, variables, options.checkpoint)
-    text = json.dumps(figures, indent=2)
+    text = json.dumps(figures)
     print(text)
     if options.json is not None:
         write_whole(options.json, (text + "\n").encode())

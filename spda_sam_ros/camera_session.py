@@ -20,6 +20,9 @@ from spda_sam_ros.segmenter import Dropped, Frame, Segmented, Segmenter
 from spda_sam_ros.watchdog import Lag
 from spda_sam_ros.worker import Mailbox, Steps, Worker
 
+_GIVE_BACK_EVERY_S = 30.0
+"""The frame after it takes some milliseconds more, because its memory has to be cleared anew."""
+
 
 class CameraSession:
     """Hears images from construction until `close`, and has them segmented by a worker.
@@ -69,7 +72,7 @@ class CameraSession:
         self._undecided = False  # a frame is at hand which is neither out nor counted as dropped
         self._given_up = False
         self._newest: Frame | None = None
-        self._large_before = False
+        self._given_back_s = time.monotonic()
         self._began_s = time.monotonic()
 
     def activity(self, unanswered_s: float) -> Activity:
@@ -157,9 +160,10 @@ class CameraSession:
             self._deliver(result, settings)
         large = result.large
         del result
-        if large or self._large_before:  # the message itself is held until the next one has come
+        # messages and pictures are held elsewhere for a while after their frame, so once is not enough
+        if large or time.monotonic() - self._given_back_s > _GIVE_BACK_EVERY_S:
             give_back_freed_memory()
-        self._large_before = large
+            self._given_back_s = time.monotonic()
 
     def _decide(self) -> bool:
         """Whether the frame at hand is still this session's to count."""
