@@ -33,7 +33,8 @@ from spda_sam_core.weights.files import write_whole
 from spda_sam_ros.demo.__main__ import environment
 
 SETTLED_S = 60.0
-"""Of usual frames, before the first fault."""
+"""Before the first fault: usual frames, and for some seconds the largest with a viewer of overlays. The heap needs room
+for these once, and what it has grown by it uses again: a leak is what comes on top of that."""
 FAULT_S = 12.0
 """Between two faults."""
 USUAL: dict[str, Any] = {
@@ -50,6 +51,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "depth gone": {"depth": False},
 }
 """By name: what the camera does. The two further ones, "camera killed" and "subscriber killed", end processes."""
+LARGEST = FAULTS["another size"]
 ROUND = (*FAULTS, "camera killed", "subscriber killed")
 
 
@@ -121,8 +123,9 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
     """Run the node and its camera for minutes.
 
     Returns:
-        `rss_mb` and `threads`, after each fault and what follows it; `age_ms_p50`, `age_ms_p95`; `frames_out`;
-        `faults`, how often each was thrown; `exit_code` of the node.
+        `rss_mb_start` and `threads_start`, after `SETTLED_S` of frames; `rss_mb_end`, `threads_end`; `rss_mb`, at the
+        start and after each fault and what follows it; `age_ms_p50`, `age_ms_p95`; `frames_out`; `faults`, how often
+        each was thrown; `exit_code` of the node.
 
     Raises:
         RuntimeError: the node ended, or no frame came within two minutes.
@@ -165,7 +168,14 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
         bar = tqdm(
             total=round(seconds), desc="soaking", unit="s", bar_format="{l_bar}{bar}| {n:.0f}/{total} s {postfix}"
         )
-        spin(SETTLED_S, bar)
+        spin(SETTLED_S / 6, bar)
+        with subscriber(variables):
+            camera.tell(LARGEST)
+            spin(SETTLED_S / 6, bar)
+            camera.tell(USUAL)
+            spin(SETTLED_S / 6, bar)
+        spin(SETTLED_S / 2, bar)
+        held.append(memory_and_threads(node.pid))
         for name in cycle(ROUND):
             if bar.n + 2 * FAULT_S > seconds:
                 break
@@ -188,6 +198,7 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
             spin(FAULT_S / 2, bar)
             held.append(memory_and_threads(node.pid))
         spin(max(0.0, seconds - bar.n), bar)
+        held.append(memory_and_threads(node.pid))
         bar.close()
     finally:
         camera.kill()
@@ -198,8 +209,11 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
         context.try_shutdown()
     return {
         "minutes": minutes,
+        "rss_mb_start": round(held[0][0], 1),
+        "rss_mb_end": round(held[-1][0], 1),
         "rss_mb": [round(mb, 1) for mb, _ in held],
-        "threads": [threads for _, threads in held],
+        "threads_start": held[0][1],
+        "threads_end": held[-1][1],
         "age_ms_p50": round(float(np.percentile(seen.ages_ms, 50)), 1),
         "age_ms_p95": round(float(np.percentile(seen.ages_ms, 95)), 1),
         "frames_out": seen.frames,
@@ -209,12 +223,12 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Soak the node in faults, and print what it held after each of them."""
+    """Soak the node in faults, and print what it held at the start, after each of them and at the end."""
     parser = argparse.ArgumentParser(
         description=main.__doc__,
         epilog=f"Faults, each for {FAULT_S / 2:g} s and as long of the usual after it: {', '.join(ROUND)}; inference "
-        "fails every so often. What the first round of them leaves is what the node needs for them; a leak is what "
-        "further rounds add.",
+        "fails every so often. Figures of the start are of a minute after it, in which larger frames came once and "
+        "somebody looked at overlays.",
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="default: %(default)s")
     parser.add_argument("--checkpoint", default="tiny", help="of the node (default: tiny)")
