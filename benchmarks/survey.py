@@ -27,7 +27,7 @@ from spda_sam_core.results.metric import Pinhole
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.survey.cover import sections_of
 from spda_sam_core.survey.dive import survey_dive
-from spda_sam_core.survey.facts import LEAST_FRAMES
+from spda_sam_core.survey.facts import LEAST_FRAMES, counts
 from spda_sam_core.survey.journal import Frame, Journal
 from spda_sam_core.survey.overlay_video import OverlayVideo
 from training.world.frame import RenderedFrame, Survey
@@ -100,7 +100,7 @@ def measure(frames: Sequence[RenderedFrame], model: SpdaSam | None, interval_s: 
         votes = _votes(Path(folder), frames)
     areas, seen = _true_areas(frames, camera)
     things = {number for number, count in seen.items() if count >= LEAST_FRAMES}
-    counted = [f for f in dive.findings if f.frames >= LEAST_FRAMES]
+    counted = [f for f in dive.findings if counts(f)]
     shown: dict[int, float | None] = {}
     for finding in sorted(counted, key=lambda f: -f.frames):
         best = votes[finding.number].most_common(1)

@@ -10,7 +10,9 @@ from spda_sam_core.survey.dive import Dive
 from spda_sam_core.survey.findings import Finding
 
 LEAST_FRAMES = 2
-"""What is seen in fewer frames is not counted: most of what the network makes up is gone in the next frame."""
+"""What is seen in fewer frames is not counted: much of what the network makes up is gone in the next frame."""
+LEAST_SCORE = 0.6
+"""What scores less in the mean of its frames is not counted: most of what the network makes up stays below it."""
 
 
 @dataclass
@@ -55,7 +57,12 @@ class Facts:
     @property
     def counted(self) -> list[Finding]:
         """The findings that count."""
-        return [f for f in self.findings if f.frames >= LEAST_FRAMES]
+        return [f for f in self.findings if counts(f)]
+
+
+def counts(finding: Finding) -> bool:
+    """Whether a finding is sure enough to be counted."""
+    return finding.frames >= LEAST_FRAMES and finding.mean_score >= LEAST_SCORE
 
 
 def facts_of(dive: Dive, source: str, link_of: Callable[[str, float], str]) -> Facts:

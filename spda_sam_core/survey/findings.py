@@ -1,9 +1,9 @@
 """Findings: each thing once, however many frames show it, and whatever became of its track in between.
 
 A track is a thing as long as it is followed. What leaves and comes back gets a new track; it is joined with the old
-finding where both are of one class and lie at one place of the strip; or where the camera's motion was lost only for a
-moment, and one thing of that class, size and look was there before it. Else, where the look is alike and the place not
-known, it is only said to be possibly the same.
+finding where both lie at one place of the strip, and are of one class or of one size and look; or where the camera's
+motion was lost only for a moment, and one thing of that class, size and look was there before it. Else, where the look
+is alike and the place not known, it is only said to be possibly the same.
 """
 
 from __future__ import annotations
@@ -107,6 +107,11 @@ class Finding:
         return self.best.score
 
     @property
+    def mean_score(self) -> float:
+        """Of all views."""
+        return sum(self.votes.values()) / self.frames
+
+    @property
     def area_m2(self) -> float | None:
         """Median of its measured sizes, of those that show it whole where there are any."""
         whole = [area for is_whole, area in self._areas_m2 if is_whole]
@@ -166,7 +171,7 @@ class Findings:
         for view in views:
             finding = self._of_track.get(view.track)
             if finding is None:
-                finding = self._returned(view, taken) or self._went_on(view, taken, rgb) or self._begin(view, rgb)
+                finding = self._returned(view, taken, rgb) or self._went_on(view, taken, rgb) or self._begin(view, rgb)
                 self._of_track[view.track] = finding
                 taken.add(finding.number)
             finding.see(view)
@@ -176,16 +181,21 @@ class Findings:
             told.append((view, finding, best))
         return told
 
-    def _returned(self, view: View, taken: set[int]) -> Finding | None:
-        """The finding that lies where this view lies; the nearest of those."""
+    def _returned(self, view: View, taken: set[int], rgb: NDArray[np.uint8]) -> Finding | None:
+        """The finding that lies where this view lies; the nearest of those.
+
+        One of another class is the same thing under another name where it is as large and of that look.
+        """
+        look = look_of(rgb, view.box_xyxy)
         found: tuple[float, Finding] | None = None
         for finding in self.all:
             last = finding.last
-            if finding.number in taken or finding.class_name != view.class_name or last.piece != view.piece:
+            if finding.number in taken or last.piece != view.piece:
                 continue
             away = float(np.hypot(view.place[0] - last.place[0], view.place[1] - last.place[1]))
             allowed = _NEAR * max(view.extent, last.extent) + _DRIFT * (view.way - last.way)
-            if away <= allowed and (found is None or away < found[0]):
+            named_alike = finding.class_name == view.class_name or _as_large_and_alike(finding, view, look)
+            if away <= allowed and named_alike and (found is None or away < found[0]):
                 found = away, finding
         return found[1] if found else None
 
@@ -199,8 +209,7 @@ class Findings:
             and f.class_name == view.class_name
             and f.last.piece != view.piece
             and view.stamp_ns - f.last.stamp_ns <= self.bridge_ns
-            and 1 / _SIZE_JUMP <= view.area_px / f.last.area_px <= _SIZE_JUMP
-            and alike(f.look, look)
+            and _as_large_and_alike(f, view, look)
         ]
         return found[0] if len(found) == 1 else None
 
@@ -213,6 +222,11 @@ class Findings:
                 finding.possibly_same.append(other.number)
         self.all.append(finding)
         return finding
+
+
+def _as_large_and_alike(finding: Finding, view: View, look: NDArray[np.float32]) -> bool:
+    as_large = 1 / _SIZE_JUMP <= view.area_px / finding.last.area_px <= _SIZE_JUMP
+    return as_large and alike(finding.look, look)
 
 
 def look_of(rgb: NDArray[np.uint8], box_xyxy: tuple[float, float, float, float]) -> NDArray[np.float32]:

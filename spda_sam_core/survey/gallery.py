@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from spda_sam_core.survey.clock import clock
 from spda_sam_core.survey.drawings import colour_of
-from spda_sam_core.survey.facts import LEAST_FRAMES, Facts
+from spda_sam_core.survey.facts import Facts, counts
 from spda_sam_core.survey.findings import Finding
 
 _EMBEDDED_BYTES = 30_000_000
@@ -59,13 +59,13 @@ def gallery(dives: Sequence[Facts], folder: Path, class_ids: dict[str, int]) -> 
     )
     filters = (
         f'<form class="filters">{boxes}<label>score from <input type="range" id="score" min="0" max="1" step="0.05" '
-        'value="0"><output>0.00</output></label><label><input type="checkbox" id="once"> seen in one frame only</label>'
+        'value="0"><output>0.00</output></label><label><input type="checkbox" id="unsure"> unsure, not counted</label>'
         '<label>order <select id="order"><option value="size">largest first</option><option value="scored">surest first'
         '</option><option value="time">by time</option></select></label><span id="shown" class="quiet"></span></form>'
     )
     text = ["<h2>Findings</h2>", filters if groups else "<p>None.</p>"]
     for name, found in sorted(groups.items(), key=lambda item: -_size(item[1][0].finding)):
-        counted = sum(card.finding.frames >= LEAST_FRAMES for card in found)
+        counted = sum(counts(card.finding) for card in found)
         shown = "".join(_drawn(card, embedded.get(card.key), named=several) for card in found)
         text.append(
             f'<section class="group"><h3><span class="dot" style="background:{colour_of(class_ids[name])}"></span>'
@@ -77,7 +77,7 @@ def gallery(dives: Sequence[Facts], folder: Path, class_ids: dict[str, int]) -> 
 def _embedded(cards: Sequence[_Card], folder: Path) -> dict[str, str]:
     """The stills that are in the page itself, as base64 by key: those that count before those that do not."""
     left, embedded = _EMBEDDED_BYTES, {}
-    for card in sorted(cards, key=lambda card: card.finding.frames < LEAST_FRAMES):
+    for card in sorted(cards, key=lambda card: not counts(card.finding)):
         still = folder / card.still
         left -= still.stat().st_size
         if left < 0:
@@ -88,11 +88,11 @@ def _embedded(cards: Sequence[_Card], folder: Path) -> dict[str, str]:
 
 def _drawn(card: _Card, still: str | None, *, named: bool) -> str:
     f, key = card.finding, card.key
-    once = f.frames < LEAST_FRAMES
+    unsure = not counts(f)
     link = card.dive.links[f.number]
     frame = escape(f.best.frame)
     lines = [f"in {escape(card.dive.source)}"] if named else []
-    lines.append(f"score {f.score:.2f}, track {' '.join(map(str, f.tracks))}")
+    lines.append(f"score {f.score:.2f} (mean {f.mean_score:.2f}), track {' '.join(map(str, f.tracks))}")
     if f.area_m2 is not None and f.largest_m2 is not None:
         lines.append(f"{f.area_m2:.4f} m² (largest view {f.largest_m2:.4f})")
     lines.append(f"{f.largest_px} pixels at most")
@@ -108,9 +108,9 @@ def _drawn(card: _Card, still: str | None, *, named: bool) -> str:
     if still is not None:
         picture = f'<img alt="finding {key}" loading="lazy" src="data:image/jpeg;base64,{still}">'
     return (
-        f'<article class="card{" once" if once else ""}" id="f{key}" data-number="{key}" '
+        f'<article class="card{" unsure" if unsure else ""}" id="f{key}" data-number="{key}" '
         f'data-class="{escape(f.class_name)}" data-score="{f.score:.4f}" data-scored="{f.score:.4f}" '
-        f'data-once="{int(once)}" data-size="{_size(f):.6f}" data-time="{f.first.stamp_ns}">{picture}'
+        f'data-unsure="{int(unsure)}" data-size="{_size(f):.6f}" data-time="{f.first.stamp_ns}">{picture}'
         f'<div class="text"><h4>{key} &ensp;{escape(f.class_name)}</h4>{"<br>".join(lines)}</div></article>'
     )
 

@@ -40,7 +40,7 @@ svg{display:block;width:100%;height:auto}svg a{cursor:pointer}
 .card img{width:100%;height:210px;object-fit:contain;background:#10171d}
 .card .nostill{height:210px;display:flex;align-items:center;justify-content:center;background:var(--tint)}
 .card div.text{padding:7px 10px 9px;font-size:13.5px}.card h4{margin:0 0 3px;font-size:15px}
-.card.once{border-style:dashed}
+.card.unsure{border-style:dashed}
 .scroll{overflow-x:auto}[hidden]{display:none!important}
 a{color:#0b5394}
 @media print{@page{size:A4;margin:13mm}body{font-size:10.5pt}main{padding:0;max-width:none}.filters{display:none}
@@ -53,13 +53,14 @@ tr,.confirm,.map,.totals{break-inside:avoid}*{-webkit-print-color-adjust:exact;p
 SCRIPT = """
 (function(){
 var cards=[].slice.call(document.querySelectorAll('.card')),shown=document.getElementById('shown');
-var score=document.getElementById('score'),once=document.getElementById('once'),order=document.getElementById('order');
+var score=document.getElementById('score'),unsure=document.getElementById('unsure');
+var order=document.getElementById('order');
 var names=[].slice.call(document.querySelectorAll('input[name=class]'));
 function apply(){
   var wanted={},n=0;names.forEach(function(b){wanted[b.value]=b.checked});
   score.nextElementSibling.value=(+score.value).toFixed(2);
   cards.forEach(function(c){
-    var d=c.dataset,show=wanted[d.class]&&+d.score>=+score.value&&(once.checked||d.once!=='1');
+    var d=c.dataset,show=wanted[d.class]&&+d.score>=+score.value&&(unsure.checked||d.unsure!=='1');
     c.hidden=!show;n+=show;
     [].forEach.call(document.querySelectorAll('[data-finding="'+d.number+'"]'),function(m){
   m.style.display=show?'':'none'});
@@ -74,11 +75,11 @@ function sort(){
   g.appendChild(c)});
   });
 }
-names.concat([score,once]).forEach(function(e){e.addEventListener('input',apply)});
+names.concat([score,unsure]).forEach(function(e){e.addEventListener('input',apply)});
 order.addEventListener('change',sort);
 window.addEventListener('hashchange',function(){
   var c=document.getElementById(location.hash.slice(1));
-  if(c&&c.classList.contains('card')&&c.hidden){score.value=0;once.checked=true;names.forEach(function(b){
+  if(c&&c.classList.contains('card')&&c.hidden){score.value=0;unsure.checked=true;names.forEach(function(b){
   b.checked=true});apply();c.scrollIntoView()}
 });
 apply();

@@ -12,7 +12,7 @@ from spda_sam_core.survey.clock import clock
 from spda_sam_core.survey.cover import Section, sections_of
 from spda_sam_core.survey.dive import Dive
 from spda_sam_core.survey.drawings import SIGHT_COLOURS, strip_map, timeline
-from spda_sam_core.survey.facts import LEAST_FRAMES, Facts
+from spda_sam_core.survey.facts import LEAST_FRAMES, LEAST_SCORE, Facts
 from spda_sam_core.survey.findings import Finding
 from spda_sam_core.survey.gallery import gallery
 from spda_sam_core.survey.occasion import Occasion
@@ -145,7 +145,8 @@ def origin_table(origin: Origin) -> str:
     terms = "; ".join(origin.terms) or "Apache-2.0, as this package"
     rows = [
         ("model", origin.model), ("checkpoint", f"SHA-256 {origin.checkpoint_sha256 or 'unknown'}"), ("licence", terms),
-        ("threshold", f"{origin.threshold:g}"), ("counted", f"what is seen in {LEAST_FRAMES} frames or more"),
+        ("threshold", f"{origin.threshold:g}"),
+        ("counted", f"what is seen in {LEAST_FRAMES} frames or more, with a mean score of {LEAST_SCORE:g} or more"),
         ("classes", ", ".join(origin.class_names)),
     ]  # fmt: skip
     facts = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in rows)

@@ -7,13 +7,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from spda_sam_core.survey.facts import Facts
+from spda_sam_core.survey.facts import Facts, counts
 from spda_sam_core.survey.findings import Finding
 from spda_sam_core.survey.journal import Journal, instances_of
 
 FINDING_COLUMNS = (
-    "finding", "class", "score", "first_s", "last_s", "frames", "best_frame", "best_s", "tracks", "possibly_same",
-    "largest_px", "area_m2", "largest_m2", "distance_m", "piece", "strip_x", "strip_y", "strip_unit",
+    "finding", "counted", "class", "score", "mean_score", "first_s", "last_s", "frames", "best_frame", "best_s",
+    "tracks", "possibly_same", "largest_px", "area_m2", "largest_m2", "distance_m", "piece", "strip_x",
+    "strip_y", "strip_unit",
 )  # fmt: skip
 
 
@@ -34,8 +35,9 @@ def _row(f: Finding, unit: str) -> list[object]:
     sizes = ["" if area is None else f"{area:.5f}" for area in (f.area_m2, f.largest_m2)]
     distance = "" if f.best.point_m is None else f"{sum(v * v for v in f.best.point_m) ** 0.5:.3f}"
     times = [f"{view.stamp_ns / 1e9:.3f}" for view in (f.first, f.last, f.best)]
-    row = [f.number, f.class_name, f"{f.score:.4f}", *times[:2], f.frames, f.best.frame, times[2]]
-    row += [" ".join(map(str, f.tracks)), " ".join(map(str, f.possibly_same)), f.largest_px, *sizes, distance]
+    row = [f.number, "yes" if counts(f) else "no", f.class_name, f"{f.score:.4f}", f"{f.mean_score:.4f}"]
+    row += [*times[:2], f.frames, f.best.frame, times[2], " ".join(map(str, f.tracks))]
+    row += [" ".join(map(str, f.possibly_same)), f.largest_px, *sizes, distance]
     return [*row, f.best.piece + 1, *(f"{v:.3f}" for v in f.best.place), unit]
 
 

@@ -16,7 +16,7 @@ def totals(dives: Sequence[Facts], class_ids: dict[str, int]) -> str:
     frames = sum(facts.frames for facts in dives)
     boxes = [
         ("findings", str(len(counted))),
-        ("seen in one frame only", str(sum(len(facts.findings) for facts in dives) - len(counted))),
+        ("unsure, not counted", str(sum(len(facts.findings) for facts in dives) - len(counted))),
         ("frames with sight", f"{sum(facts.clear for facts in dives) / max(frames, 1):.0%}"),
     ]
     for unit in sorted({facts.unit for facts in dives if facts.frames}):
@@ -25,7 +25,7 @@ def totals(dives: Sequence[Facts], class_ids: dict[str, int]) -> str:
     table = _by_class(counted, class_ids, metric=any(facts.unit == "m" and facts.frames for facts in dives))
     same = sum(bool(f.possibly_same) for f in counted)
     note = f'<p class="quiet">{same} of them may be one that was seen before; each says which.</p>' if same else ""
-    nothing = "<p>Nothing was found in two or more frames.</p>"
+    nothing = "<p>Nothing was found that counts.</p>"
     return f'<h2>Totals</h2><div class="totals">{text}</div>{table if counted else nothing}{note}'
 
 

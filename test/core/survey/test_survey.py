@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from pycocotools.coco import COCO
 from wall import CLASSES, PASS, SIZE_HW, STEP_PX, THINGS, BlindInTheDark, SeesDiscs, look_at, pictures
 
 from spda_sam_core.cli import survey
-from spda_sam_core.results.instances import decode_rle, encode_rle
+from spda_sam_core.results.instances import Instances, decode_rle, encode_rle
 from spda_sam_core.results.metric import Pinhole
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.survey.facts import facts_of
@@ -47,6 +48,23 @@ def test_a_thing_that_leaves_and_returns_is_the_same_finding(tmp_path) -> None:
     assert len(growth) == 1
     assert len(growth[0].tracks) == 2
     assert not growth[0].possibly_same
+
+
+@pytest.mark.parametrize(("shrinks_px", "findings"), [(0, 1), (6, 2)])
+def test_what_returns_under_another_name_is_the_same_finding_if_it_is_as_large(tmp_path, shrinks_px, findings) -> None:
+    class ChangesItsMind(SeesDiscs):
+        def predict(self, rgb, depth_m=None, *, score_threshold=0.3):
+            found = super().predict(rgb)
+            if self.asked <= 11:
+                return found
+            core = np.ones((2 * shrinks_px + 1,) * 2, np.uint8)
+            masks = np.stack([cv2.erode(mask.astype(np.uint8), core) > 0 for mask in found.masks])
+            return Instances.of_labels(masks, np.ones_like(found.class_ids), CLASSES)
+
+    there_and_back = pictures([*range(40, 150, STEP_PX), *range(150, 20, -STEP_PX)])
+    dive = look_at(tmp_path, there_and_back, ChangesItsMind())
+    at_the_first_disc = [f for f in dive.findings if abs(f.best.place[0] - dive.findings[0].best.place[0]) < 0.1]
+    assert len(at_the_first_disc) == findings
 
 
 def test_beyond_a_loss_of_sight_it_is_only_possibly_the_same(tmp_path) -> None:
@@ -146,7 +164,7 @@ def test_the_command_writes_one_page_tables_labels_and_coco(tmp_path, monkeypatc
     with (out / "findings.csv").open() as file:
         findings = list(csv.DictReader(file))
     assert {c["id"] for c in page.cards} == {f"f{row['finding']}" for row in findings}
-    assert [c["data-class"] for c in page.cards if c["data-once"] == "0"].count("marine_growth") == 2
+    assert [c["data-class"] for c in page.cards if c["data-unsure"] == "0"].count("marine_growth") == 2
     for wanted in ("Ex &amp; Ample", "9074729", "A person must confirm this", "ab" * 32, "teaching only", "005.png"):
         assert wanted in text
     assert "../dive/0" in text
@@ -161,6 +179,29 @@ def test_the_command_writes_one_page_tables_labels_and_coco(tmp_path, monkeypatc
     assert sum(a["area"] for a in coco.loadAnns(coco.getAnnIds())) == sum(int(row["area_px"]) for row in rows)
     assert len(json.loads((out / "journal.jsonl").read_text().splitlines()[1])["results"]) == 1
     assert "3 findings" in capsys.readouterr().out
+
+
+def test_what_scores_little_in_the_mean_of_its_frames_is_shown_but_not_counted(tmp_path) -> None:
+    class Doubts(SeesDiscs):
+        """In every other frame its scores are low."""
+
+        def __init__(self, low: float) -> None:
+            super().__init__()
+            self.low = low
+
+        def predict(self, rgb, depth_m=None, *, score_threshold=0.3):
+            found = super().predict(rgb)
+            return dataclasses.replace(found, scores=np.full_like(found.scores, (0.9, self.low)[self.asked % 2]))
+
+    for low, counted in ((0.4, 3), (0.2, 0)):
+        folder = tmp_path / str(low)
+        folder.mkdir()
+        dive = look_at(folder, pictures(PASS), Doubts(low))
+        facts = facts_of(dive, "dive", lambda *_: "")
+        assert (len(facts.findings), len(facts.counted)) == (3, counted)
+        write_report(folder / "report.html", dive, facts, Occasion(), Origin("tiny", "ab", (), 0.3, CLASSES))
+        cards = Page((folder / "report.html").read_text()).cards
+        assert [c["data-unsure"] for c in cards].count("1") == 3 - counted
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
