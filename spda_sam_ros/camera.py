@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
@@ -15,9 +15,6 @@ from spda_sam_ros.outputs import Outputs
 from spda_sam_ros.throttle import Throttle
 from spda_sam_ros.transitions import describe, traceback_of
 from spda_sam_ros.watchdog import WARN_AFTER_S, Lag
-
-if TYPE_CHECKING:
-    from spda_sam_ros.session import Session
 
 LOG_PERIOD_S = 5.0
 """Between two log entries of a kind."""
@@ -80,15 +77,16 @@ class Camera:
         """Report what the network raised."""
         self.report("inference", describe(error), traceback_of(error))
 
-    def status(self, state: NodeState, session: Session | None) -> DiagnosticStatus:
+    def status(self, state: NodeState, activity_at: Callable[[float], Activity] | None) -> DiagnosticStatus:
         """Return its diagnostics.
 
         Args:
             state: that of the node, of which what concerns a camera is left out.
-            session: the one that runs, if any.
+            activity_at: of the session that runs, if any: what it sees of this camera, from the seconds for which
+                images have come in without a result.
         """
         snapshot = self.statistics.snapshot()
-        activity = None if session is None else session.activity(self, snapshot.unanswered_s)
+        activity = None if activity_at is None else activity_at(snapshot.unanswered_s)
         if activity is not None:
             self._log_watchdog(activity.lag)
             self._forget_what_was_mended(activity)

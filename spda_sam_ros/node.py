@@ -12,6 +12,7 @@ if __name__ == "__main__":
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -208,7 +209,11 @@ class SpdaSamNode(GuardedLifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         state = self._state()
-        statuses = [camera.status(state, self._session) for camera in self._cameras.values()]
+        seen_of = None if self._session is None else self._session.activity
+        statuses = [
+            camera.status(state, None if seen_of is None else partial(seen_of, camera))
+            for camera in self._cameras.values()
+        ]
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 

@@ -27,14 +27,6 @@ def write_dive(folder: Path, lefts) -> Path:
     return folder
 
 
-@pytest.fixture
-def model(monkeypatch):
-    made = SeesDiscs()
-    made.checkpoint_sha256, made.terms = "ab" * 32, ()
-    monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: made)
-    return made
-
-
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file))
@@ -71,8 +63,6 @@ def test_a_dive_that_cannot_be_read_is_named_and_the_others_are_done(tmp_path, m
 def test_after_a_kill_no_dive_is_looked_at_twice(tmp_path, monkeypatch) -> None:
     dives = [str(write_dive(tmp_path / name, PASS[:10])) for name in "abc"]
     killed, second = SeesDiscs(fails_at=15), SeesDiscs()
-    for made in (killed, second):
-        made.checkpoint_sha256, made.terms = "ab" * 32, ()
     models = iter((killed, second, second))
     monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: next(models))
     with pytest.raises(KeyboardInterrupt):

@@ -19,7 +19,6 @@ from wall import CLASSES, PASS, SIZE_HW, STEP_PX, THINGS, BlindInTheDark, SeesDi
 from spda_sam_core.cli import survey
 from spda_sam_core.results.instances import Instances, decode_rle, encode_rle
 from spda_sam_core.results.metric import Pinhole
-from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.survey.facts import facts_of
 from spda_sam_core.survey.journal import Journal
 from spda_sam_core.survey.occasion import Occasion
@@ -145,16 +144,14 @@ class Page(HTMLParser):
             self.outside.append(loaded)
 
 
-def test_the_command_writes_one_page_tables_labels_and_coco(tmp_path, monkeypatch, capsys) -> None:
+def test_the_command_writes_one_page_tables_labels_and_coco(tmp_path, model, capsys) -> None:
     dive = tmp_path / "dive"
     dive.mkdir()
     for frame in pictures(PASS):
         cv2.imwrite(str(dive / frame.name), frame.rgb[..., ::-1])
     (dive / "005.png").write_bytes(b"no picture")
     (tmp_path / "occasion.yaml").write_text("ship: Ex & Ample\nimo_number: 9074729\ndate: 2026-11-20\n")
-    model = SeesDiscs()
-    model.checkpoint_sha256, model.terms = "ab" * 32, ("teaching only",)  # type: ignore[attr-defined]
-    monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: model)
+    model.terms = ("teaching only",)
     out = tmp_path / "out"
     arguments = [str(dive), "-o", str(out), "--occasion", str(tmp_path / "occasion.yaml")]
     assert survey.main(arguments) == 3

@@ -20,14 +20,6 @@ FOCAL = 200.0
 DEPTH_MM = np.full(SIZE_HW, 2000, np.uint16)
 
 
-@pytest.fixture
-def model(monkeypatch):
-    made = SeesDiscs()
-    made.checkpoint_sha256, made.terms = "ab" * 32, ()
-    monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: made)
-    return made
-
-
 def bag_of_the_wall(path, *, damaged_at=None, mcap=False, info=True, depth=True):
     """The way past the wall at 2 Hz, with depth."""
     messages = [("/cam/camera_info", START - 1, bag_file.camera_info(SIZE_HW, FOCAL))] if info else []
@@ -77,7 +69,6 @@ def test_a_camera_without_depth_gives_no_metres_and_is_refused(tmp_path, model) 
 def test_a_survey_of_a_bag_goes_on_after_a_kill(tmp_path, model, monkeypatch) -> None:
     bag = bag_of_the_wall(tmp_path / "bag")
     killed = SeesDiscs(fails_at=20)
-    killed.checkpoint_sha256, killed.terms = model.checkpoint_sha256, ()
     monkeypatch.setattr(SpdaSam, "from_pretrained", lambda *_, **__: killed)
     with pytest.raises(KeyboardInterrupt):
         survey.main([str(bag), "-o", str(tmp_path / "a")])

@@ -28,6 +28,8 @@ class SeesDiscs:
     """A network that knows the wall: what is at `left` of it; counts how often it was asked."""
 
     class_names = CLASSES
+    checkpoint_sha256 = "ab" * 32
+    terms: tuple[str, ...] = ()
 
     def __init__(self, fails_at: int | None = None) -> None:
         self.asked, self.fails_at = 0, fails_at
