@@ -38,6 +38,8 @@ FIRST_SEED = 700
 """Of the dives; no data set has them."""
 SAME = 0.5
 """Least IoU of a mask with what it shows."""
+CELL_M = 0.01
+"""Side of what the plate in view is counted in; a pixel shows 4 mm."""
 
 
 class Numbers(NamedTuple):
@@ -51,6 +53,8 @@ class Numbers(NamedTuple):
         cover: share of each section, by piece and number.
         pieces: of the strip.
         way: length of the strip over that of the camera's way along the hull.
+        seen: area of the strip over that of the hull that was in view; None where the strip has several pieces, which
+            may overlap.
         network_share: of the time, that of the network.
     """
 
@@ -61,6 +65,7 @@ class Numbers(NamedTuple):
     cover: dict[tuple[int, int], float]
     pieces: int
     way: float
+    seen: float | None
     network_share: float
 
 
@@ -84,8 +89,10 @@ class Timed:
         return found
 
 
-def measure(frames: Sequence[RenderedFrame], model: SpdaSam | None, interval_s: float, step_m: float) -> Numbers:
-    """Survey a dive and compare."""
+def measure(
+    frames: Sequence[RenderedFrame], model: SpdaSam | None, interval_s: float, step_m: float, hull_m2: float
+) -> Numbers:
+    """Survey a dive and compare; `hull_m2` of hull were in view."""
     matrix = frames[0].camera_matrix
     camera = Pinhole(matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
     timed = Timed(model, frames)
@@ -109,13 +116,32 @@ def measure(frames: Sequence[RenderedFrame], model: SpdaSam | None, interval_s: 
     errors = [area / areas[k] - 1 for k, area in shown.items() if area is not None and areas.get(k)]
     number: Counter[int] = Counter()
     cover = {}
-    for section in sections_of(dive.strip):
+    sections = sections_of(dive.strip)
+    for section in sections:
         cover[section.piece, number[section.piece]] = section.covered
         number[section.piece] += 1
     way = sum(p.length for p in dive.strip.pieces) / (step_m * (len(frames) - len(dive.strip.pieces)))
-    return Numbers(
-        len(things), len(counted), len(shown), errors, cover, len(dive.strip.pieces), way, timed.seconds / seconds
-    )
+    one_piece = len(dive.strip.pieces) == 1
+    seen_m2 = sum(section.seen for section in sections) / hull_m2 if one_piece else None
+    share = timed.seconds / seconds
+    return Numbers(len(things), len(counted), len(shown), errors, cover, len(dive.strip.pieces), way, seen_m2, share)
+
+
+def hull_cells(survey: Survey, index: int, frame: RenderedFrame) -> NDArray[np.int64]:
+    """(N, 2) int64 cells of `CELL_M` of the plate's (u, v) that a frame shows."""
+    pose, matrix = survey.pose(index), frame.camera_matrix
+    y, x = np.nonzero(np.isfinite(frame.depth_m))
+    rays = np.stack([(x - matrix[0, 2]) / matrix[0, 0], (y - matrix[1, 2]) / matrix[1, 1], np.ones(len(x))], axis=1)
+    points = pose.position + frame.depth_m[y, x, None] * rays @ pose.rotation.T
+    cells: NDArray[np.int64] = np.unique(np.floor(points[:, :2] / CELL_M).astype(np.int64), axis=0)
+    return cells
+
+
+def hull_area_m2(survey: Survey, cells: Sequence[NDArray[np.int64]]) -> float:
+    """Area of the plate in all these cells together."""
+    u, v = (np.unique(np.concatenate(cells), axis=0).T + 0.5) * CELL_M
+    normals = survey.hull.normals(u, v)
+    return float((CELL_M**2 / np.abs(normals[:, 2])).sum())
 
 
 def _votes(folder: Path, frames: Sequence[RenderedFrame]) -> dict[int, Counter[int]]:
@@ -166,24 +192,25 @@ def main(arguments: list[str] | None = None) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + options.dives):
         survey = Survey(seed, tuple(options.size))
         frames = [survey.frame(i) for i in tqdm(range(options.frames), desc=f"rendering {seed}", unit="frame")]
+        cells = [hull_cells(survey, i, frame) for i, frame in enumerate(frames)]
         for name, chosen in kinds.items():
             for stride in options.strides:
                 interval_s = stride / FRAMES_PER_SECOND
-                results[name, stride].append(measure(frames[::stride], chosen, interval_s, STEP_M * stride))
-    print(
-        "| masks | stride | reported / true | precision | recall | area off, median | pieces | way | network's share |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+                hull_m2 = hull_area_m2(survey, cells[::stride])
+                results[name, stride].append(measure(frames[::stride], chosen, interval_s, STEP_M * stride, hull_m2))
+    titles = ("masks", "stride", "reported / true", "precision", "recall", "area off, median", "pieces", "way")
+    print(f"| {' | '.join((*titles, 'hull seen (dives of one piece)', 'share of the network'))} |")
+    print("|---" * (len(titles) + 2) + "|")
     for (name, stride), dives in sorted(results.items(), key=lambda item: (item[0][0] != "true", item[0][1])):
         true, reported, right = (sum(getattr(d, key) for d in dives) for key in ("true", "reported", "right"))
         errors = [abs(e) for d in dives for e in d.area_errors]
-        cells = [f"{reported / true:.2f} ({reported}/{true})", f"{right / reported:.2f}", f"{right / true:.2f}"]
-        cells += [f"{statistics.median(errors):.1%}", f"{statistics.mean(d.pieces for d in dives):.1f}"]
-        cells += [
-            f"{statistics.mean(d.way for d in dives):.2f}",
-            f"{statistics.mean(d.network_share for d in dives):.2f}",
-        ]
-        print(f"| {name} | {stride} | {' | '.join(cells)} |", flush=True)
+        row = [f"{reported / true:.2f} ({reported}/{true})", f"{right / reported:.2f}", f"{right / true:.2f}"]
+        row += [f"{statistics.median(errors):.1%}", f"{statistics.mean(d.pieces for d in dives):.1f}"]
+        seen = [d.seen for d in dives if d.seen is not None]
+        spread = f"{statistics.mean(seen):.2f}, {min(seen):.2f} to {max(seen):.2f} ({len(seen)})" if seen else "none"
+        row += [f"{statistics.mean(d.way for d in dives):.2f}", spread]
+        row.append(f"{statistics.mean(d.network_share for d in dives):.2f}")
+        print(f"| {name} | {stride} | {' | '.join(row)} |", flush=True)
     for stride in options.strides:
         pairs = zip(results["true", stride], results[options.checkpoint, stride], strict=True)
         off = [abs(b.cover[k] - a.cover[k]) for a, b in pairs for k in a.cover if k in b.cover]

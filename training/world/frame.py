@@ -113,7 +113,12 @@ def render_image(
 
 
 class Survey:
-    """A camera that moves along one hull: `frame` renders any moment of it."""
+    """A camera that moves along one hull: `frame` renders any moment of it.
+
+    Attributes:
+        hull: the plate.
+        pose: of the camera, from the number of a frame.
+    """
 
     def __init__(self, seed: int, size_hw: tuple[int, int], water: str = USUAL) -> None:
         """Think up the hull and paint it.
@@ -126,7 +131,9 @@ class Survey:
         Raises:
             ValueError: no such water.
         """
-        scene, self._pose, self._matrix, stretch = hull_survey(_generator(seed, 2**31), size_hw)
+        scene, self.pose, self._matrix, stretch = hull_survey(_generator(seed, 2**31), size_hw)
+        assert scene.hull is not None
+        self.hull = scene.hull
         self._seed, self._size_hw = seed, size_hw
         self._world = World(replace(scene, water=in_water(scene.water, water)))
         self._world.draw_hull(*stretch, texel_m=0.005)
@@ -134,7 +141,7 @@ class Survey:
     def frame(self, index: int) -> RenderedFrame:
         """Frame `index` of the survey, counted from 0."""
         rng = _generator(self._seed, 2**31 + 1 + index)
-        return _expose(self._world, self._pose(index), self._matrix, self._size_hw, rng)
+        return _expose(self._world, self.pose(index), self._matrix, self._size_hw, rng)
 
 
 def render_sequence(seed: int, n_frames: int, size_hw: tuple[int, int] = (480, 640)) -> Iterator[RenderedFrame]:
