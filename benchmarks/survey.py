@@ -27,7 +27,7 @@ from spda_sam_core.results.metric import Pinhole
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.survey.cover import sections_of
 from spda_sam_core.survey.dive import survey_dive
-from spda_sam_core.survey.facts import LEAST_FRAMES, counts
+from spda_sam_core.survey.facts import LEAST_FRAMES, facts_of
 from spda_sam_core.survey.journal import Frame, Journal
 from spda_sam_core.survey.overlay_video import OverlayVideo
 from training.world.frame import RenderedFrame, Survey
@@ -107,7 +107,7 @@ def measure(
         votes = _votes(Path(folder), frames)
     areas, seen = _true_areas(frames, camera)
     things = {number for number, count in seen.items() if count >= LEAST_FRAMES}
-    counted = [f for f in dive.findings if counts(f)]
+    counted = facts_of(dive, "dive", lambda *_: "").counted
     shown: dict[int, float | None] = {}
     for finding in sorted(counted, key=lambda f: -f.frames):
         best = votes[finding.number].most_common(1)

@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("| resident, MB | " + " | ".join(f"{mb:.0f}" for _, mb in memory) + " |")
         passed = options.frames * STEP_PX // APART_PX
         print(f"{seconds / options.frames * 1e3:.1f} ms a frame; {len(dive.findings)} findings of {passed} discs")
-        origin = Origin("none", "", (), 0.3, CLASSES)
+        origin = Origin("none", "", (), 0.3, 0.6, CLASSES)
         dive.findings[:] = many_findings(dive, options.findings, folder).all
         facts = facts_of(dive, "video.mp4", lambda *_: "")
         start = time.perf_counter()

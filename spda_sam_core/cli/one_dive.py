@@ -82,7 +82,7 @@ def survey_one(
     finally:
         journal.close()
     dive.problems += [*source.noticed, *filter(None, [video.problem])]
-    facts = facts_of(dive, path.name, _link_of(source, out))
+    facts = facts_of(dive, path.name, _link_of(source, out), count_from=options.count_from)
     write_findings(out / "findings.csv", [facts])
     write_coco(out / "coco.json", journal, options.threshold)
     write_report(out / "report.html", dive, facts, occasion_of(options), origin_of(model, options))
@@ -96,7 +96,8 @@ def occasion_of(options: argparse.Namespace) -> Occasion:
 
 def origin_of(model: SpdaSam, options: argparse.Namespace) -> Origin:
     """What makes the report."""
-    return Origin(options.checkpoint, model.checkpoint_sha256, model.terms, options.threshold, model.class_names)
+    limits = (options.threshold, options.count_from)
+    return Origin(options.checkpoint, model.checkpoint_sha256, model.terms, *limits, model.class_names)
 
 
 def _camera_of(bag: Bag, given: Pinhole | None) -> Pinhole | None:

@@ -13,6 +13,7 @@ from spda_sam_core.cli.predict import SKIPPED
 from spda_sam_core.cli.sources import add_topic_options
 from spda_sam_core.runtimes.backends import BACKENDS
 from spda_sam_core.spda_sam import SpdaSam
+from spda_sam_core.survey.facts import COUNT_FROM
 from spda_sam_core.survey.merged import write_merged_report
 from spda_sam_core.survey.tables import write_findings
 
@@ -75,6 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--occasion", type=Path, help="YAML: ship, place, date, who; see below")
     parser.add_argument("--checkpoint", default="tiny", help="a file, or the preset of a shipped one (default: tiny)")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a new thing (default: 0.3)")
+    parser.add_argument(
+        "--count-from",
+        type=float,
+        default=COUNT_FROM,
+        metavar="SCORE",
+        help="what scores less in the mean of its frames is shown as unsure, and not counted; lower it where the "
+        "network knows the water little (default: %(default)s)",
+    )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="report only these (default: all but ship_hull)")
     parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="see predict (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
@@ -84,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not 0 < options.threshold <= 1:
         parser.error(f"--threshold {options.threshold}: must lie above 0 and be at most 1")
+    if not 0 <= options.count_from <= 1:
+        parser.error(f"--count-from {options.count_from}: must lie in 0 to 1")
     if not 0.01 <= options.rate <= 1000:
         parser.error(f"--rate {options.rate}: must lie in 0.01 to 1000 frames a second")
     if (options.camera is None) != (options.depth is None) and not all(map(is_bag, options.sources)):

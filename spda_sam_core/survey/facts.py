@@ -11,8 +11,9 @@ from spda_sam_core.survey.findings import Finding
 
 LEAST_FRAMES = 2
 """What is seen in fewer frames is not counted: much of what the network makes up is gone in the next frame."""
-LEAST_SCORE = 0.6
-"""What scores less in the mean of its frames is not counted: most of what the network makes up stays below it."""
+COUNT_FROM = 0.6
+"""What scores less in the mean of its frames is not counted, unless asked for: most of what the network makes up on
+hulls like those that it learned from stays below it."""
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Facts:
         length_ns: from the first frame to the last.
         problems: what was skipped, and what was noticed.
         failed: why the dive could not be surveyed; empty where it was.
+        count_from: least mean score of a finding that counts.
     """
 
     source: str
@@ -53,25 +55,26 @@ class Facts:
     length_ns: int = 0
     problems: list[str] = field(default_factory=list)
     failed: str = ""
+    count_from: float = COUNT_FROM
 
     @property
     def counted(self) -> list[Finding]:
         """The findings that count."""
-        return [f for f in self.findings if counts(f)]
+        return [f for f in self.findings if self.counts(f)]
+
+    def counts(self, finding: Finding) -> bool:
+        """Whether a finding of this dive is sure enough to be counted."""
+        return finding.frames >= LEAST_FRAMES and finding.mean_score >= self.count_from
 
 
-def counts(finding: Finding) -> bool:
-    """Whether a finding is sure enough to be counted."""
-    return finding.frames >= LEAST_FRAMES and finding.mean_score >= LEAST_SCORE
-
-
-def facts_of(dive: Dive, source: str, link_of: Callable[[str, float], str]) -> Facts:
+def facts_of(dive: Dive, source: str, link_of: Callable[[str, float], str], *, count_from: float = COUNT_FROM) -> Facts:
     """Sum up a dive.
 
     Args:
         dive: what was found.
         source: name of the input.
         link_of: address of a frame, from its name and its seconds; empty where there is none.
+        count_from: least mean score of a finding that counts.
 
     Raises:
         ValueError: a dive without a frame.
@@ -93,4 +96,5 @@ def facts_of(dive: Dive, source: str, link_of: Callable[[str, float], str]) -> F
         lost=sum(m.sight == "lost" for m in dive.moments),
         length_ns=max(m.stamp_ns for m in dive.moments) - dive.moments[0].stamp_ns,
         problems=dive.problems,
+        count_from=count_from,
     )

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from spda_sam_core.survey.clock import clock
 from spda_sam_core.survey.drawings import colour_of
-from spda_sam_core.survey.facts import Facts, counts
+from spda_sam_core.survey.facts import Facts
 from spda_sam_core.survey.findings import Finding
 
 _EMBEDDED_BYTES = 30_000_000
@@ -65,7 +65,7 @@ def gallery(dives: Sequence[Facts], folder: Path, class_ids: dict[str, int]) -> 
     )
     text = ["<h2>Findings</h2>", filters if groups else "<p>None.</p>"]
     for name, found in sorted(groups.items(), key=lambda item: -_size(item[1][0].finding)):
-        counted = sum(counts(card.finding) for card in found)
+        counted = sum(card.dive.counts(card.finding) for card in found)
         shown = "".join(_drawn(card, embedded.get(card.key), named=several) for card in found)
         text.append(
             f'<section class="group"><h3><span class="dot" style="background:{colour_of(class_ids[name])}"></span>'
@@ -77,7 +77,7 @@ def gallery(dives: Sequence[Facts], folder: Path, class_ids: dict[str, int]) -> 
 def _embedded(cards: Sequence[_Card], folder: Path) -> dict[str, str]:
     """The stills that are in the page itself, as base64 by key: those that count before those that do not."""
     left, embedded = _EMBEDDED_BYTES, {}
-    for card in sorted(cards, key=lambda card: not counts(card.finding)):
+    for card in sorted(cards, key=lambda card: not card.dive.counts(card.finding)):
         still = folder / card.still
         left -= still.stat().st_size
         if left < 0:
@@ -88,7 +88,7 @@ def _embedded(cards: Sequence[_Card], folder: Path) -> dict[str, str]:
 
 def _drawn(card: _Card, still: str | None, *, named: bool) -> str:
     f, key = card.finding, card.key
-    unsure = not counts(f)
+    unsure = not card.dive.counts(f)
     link = card.dive.links[f.number]
     frame = escape(f.best.frame)
     lines = [f"in {escape(card.dive.source)}"] if named else []

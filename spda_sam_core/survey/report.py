@@ -12,7 +12,7 @@ from spda_sam_core.survey.clock import clock
 from spda_sam_core.survey.cover import Section, sections_of
 from spda_sam_core.survey.dive import Dive
 from spda_sam_core.survey.drawings import SIGHT_COLOURS, strip_map, timeline
-from spda_sam_core.survey.facts import LEAST_FRAMES, LEAST_SCORE, Facts
+from spda_sam_core.survey.facts import LEAST_FRAMES, Facts
 from spda_sam_core.survey.findings import Finding
 from spda_sam_core.survey.gallery import gallery
 from spda_sam_core.survey.occasion import Occasion
@@ -33,6 +33,7 @@ class Origin:
         checkpoint_sha256: its hash.
         terms: what it may be used for; empty: as this package's licence says.
         threshold: lowest score of a new thing.
+        count_from: least mean score of a finding that counts.
         class_names: of the model.
     """
 
@@ -40,6 +41,7 @@ class Origin:
     checkpoint_sha256: str
     terms: tuple[str, ...]
     threshold: float
+    count_from: float
     class_names: tuple[str, ...]
 
 
@@ -146,7 +148,7 @@ def origin_table(origin: Origin) -> str:
     rows = [
         ("model", origin.model), ("checkpoint", f"SHA-256 {origin.checkpoint_sha256 or 'unknown'}"), ("licence", terms),
         ("threshold", f"{origin.threshold:g}"),
-        ("counted", f"what is seen in {LEAST_FRAMES} frames or more, with a mean score of {LEAST_SCORE:g} or more"),
+        ("counted", f"what is seen in {LEAST_FRAMES} frames or more, with a mean score from {origin.count_from:g} on"),
         ("classes", ", ".join(origin.class_names)),
     ]  # fmt: skip
     facts = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in rows)

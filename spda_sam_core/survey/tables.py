@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from spda_sam_core.survey.facts import Facts, counts
+from spda_sam_core.survey.facts import Facts
 from spda_sam_core.survey.findings import Finding
 from spda_sam_core.survey.journal import Journal, instances_of
 
@@ -28,17 +28,17 @@ def write_findings(path: Path, dives: Sequence[Facts]) -> None:
         table = csv.writer(file)
         table.writerow([*(["dive"] if several else []), *FINDING_COLUMNS])
         for dive in dives:
-            table.writerows([*([dive.source] if several else []), *_row(f, dive.unit)] for f in dive.findings)
+            table.writerows([*([dive.source] if several else []), *_row(f, dive)] for f in dive.findings)
 
 
-def _row(f: Finding, unit: str) -> list[object]:
+def _row(f: Finding, dive: Facts) -> list[object]:
     sizes = ["" if area is None else f"{area:.5f}" for area in (f.area_m2, f.largest_m2)]
     distance = "" if f.best.point_m is None else f"{sum(v * v for v in f.best.point_m) ** 0.5:.3f}"
     times = [f"{view.stamp_ns / 1e9:.3f}" for view in (f.first, f.last, f.best)]
-    row = [f.number, "yes" if counts(f) else "no", f.class_name, f"{f.score:.4f}", f"{f.mean_score:.4f}"]
+    row = [f.number, "yes" if dive.counts(f) else "no", f.class_name, f"{f.score:.4f}", f"{f.mean_score:.4f}"]
     row += [*times[:2], f.frames, f.best.frame, times[2], " ".join(map(str, f.tracks))]
     row += [" ".join(map(str, f.possibly_same)), f.largest_px, *sizes, distance]
-    return [*row, f.best.piece + 1, *(f"{v:.3f}" for v in f.best.place), unit]
+    return [*row, f.best.piece + 1, *(f"{v:.3f}" for v in f.best.place), dive.unit]
 
 
 def write_coco(path: Path, journal: Journal, threshold: float) -> None:

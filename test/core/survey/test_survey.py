@@ -196,7 +196,8 @@ def test_what_scores_little_in_the_mean_of_its_frames_is_shown_but_not_counted(t
         dive = look_at(folder, pictures(PASS), Doubts(low))
         facts = facts_of(dive, "dive", lambda *_: "")
         assert (len(facts.findings), len(facts.counted)) == (3, counted)
-        write_report(folder / "report.html", dive, facts, Occasion(), Origin("tiny", "ab", (), 0.3, CLASSES))
+        assert len(facts_of(dive, "dive", lambda *_: "", count_from=0.5).counted) == 3
+        write_report(folder / "report.html", dive, facts, Occasion(), Origin("tiny", "ab", (), 0.3, 0.6, CLASSES))
         cards = Page((folder / "report.html").read_text()).cards
         assert [c["data-unsure"] for c in cards].count("1") == 3 - counted
 
@@ -205,7 +206,7 @@ def test_what_scores_little_in_the_mean_of_its_frames_is_shown_but_not_counted(t
 def test_in_a_browser_the_page_shows_what_is_counted_and_filters_by_score(tmp_path) -> None:
     # the anode comes into view in the last frame only
     dive = look_at(tmp_path, pictures([0, 5, 10, 15, 20, 25, 30, 40]))
-    origin = Origin("tiny", "ab", (), 0.3, CLASSES)
+    origin = Origin("tiny", "ab", (), 0.3, 0.6, CLASSES)
     write_report(tmp_path / "report.html", dive, facts_of(dive, "dive", lambda *_: ""), Occasion(), origin)
     text = (tmp_path / "report.html").read_text()
     stricter = text.replace('id="score" min="0" max="1" step="0.05" value="0"', 'id="score" min="0" max="2" value="2"')
