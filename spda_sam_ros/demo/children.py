@@ -78,7 +78,7 @@ class Children:
                 stderr=None if output is None else subprocess.STDOUT,
                 env=dict(self._environment),
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_become_a_child,
             )
         finally:
             if output is not None:
@@ -122,5 +122,7 @@ class Children:
         return f" The end of {spec.log}:\n" + "\n".join(f"    {line}" for line in text or ["(empty)"])
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _become_a_child() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background ignores it, and so would we
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

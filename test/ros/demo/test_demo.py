@@ -68,6 +68,19 @@ def test_a_child_that_dies_fails_the_demo_with_its_name_code_and_last_words(tmp_
     assert "lens cap on" in error
 
 
+def test_children_of_a_demo_in_the_background_of_a_shell_end_at_once(tmp_path):
+    """A shell lets what it starts with `&` ignore SIGINT, and that is inherited."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Children([sleeper("node", tmp_path / "pid")], environment=dict(os.environ), grace_s=30):
+            pid = pid_in(tmp_path / "pid")
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+        assert not is_alive(pid)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_child_that_ignores_the_interrupt_is_killed(tmp_path):
     code = (
         "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN);"
