@@ -37,6 +37,8 @@ SETTLED_S = 60.0
 for these once, and what it has grown by it uses again: a leak is what comes on top of that."""
 FAULT_S = 12.0
 """Between two faults."""
+REST_S = 45.0
+"""Of usual frames after the last fault: the node gives memory back every 30 s."""
 USUAL: dict[str, Any] = {
     "rate_hz": 5.0, "width": 640, "height": 480, "encoding": "rgb8", "shift_s": 0.0, "broken": False, "depth": True,
 }  # fmt: skip
@@ -177,7 +179,7 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
         spin(SETTLED_S / 2, bar)
         held.append(memory_and_threads(node.pid))
         for name in cycle(ROUND):
-            if bar.n + 2 * FAULT_S > seconds:
+            if bar.n + 2 * FAULT_S + REST_S > seconds:
                 break
             bar.set_postfix_str(f"{name}; {seen.frames} frames, {memory_and_threads(node.pid)[0]:.0f} MB")
             thrown[name] = thrown.get(name, 0) + 1
@@ -234,9 +236,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", default="tiny", help="of the node (default: tiny)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args(arguments)
-    if options.minutes * 60 < SETTLED_S + 2 * FAULT_S:
+    if options.minutes * 60 < SETTLED_S + 2 * FAULT_S + REST_S:
         parser.error(
-            f"--minutes {options.minutes:g}: at least {(SETTLED_S + 2 * FAULT_S) / 60:g}, of which one settles"
+            f"--minutes {options.minutes:g}: at least {(SETTLED_S + 2 * FAULT_S + REST_S) / 60:g}, of which one settles"
         )
     variables = {
         **environment(),
