@@ -6,22 +6,18 @@ python -m benchmarks.cameras --cameras 3 --backend torch
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import rclpy
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from benchmarks.processes import megabytes, status_of
 from benchmarks.soak import CameraProcess
+from benchmarks.witness import segment_node, spin_once, witness
 from spda_sam_ros.demo.__main__ import environment
 
 WARM_UP = 10
@@ -51,43 +47,26 @@ def measure(names: Sequence[str], parameters: Sequence[str], *, one_node: bool, 
         RuntimeError: a node ended, or a camera got no results in time.
     """
     variables = environment()
-    given = [text for parameter in parameters for text in ("-p", parameter)]
-    command = [sys.executable, "-m", "spda_sam_ros.node", "--ros-args", *given]
     of_each = [["-p", f"cameras:=[{', '.join(names)}]"]] if one_node else [["-r", f"__ns:=/{name}"] for name in names]
     seen: Counter[str] = Counter()
     with ExitStack() as running:
-        context = Context()
-        rclpy.init(context=context, domain_id=int(variables["ROS_DOMAIN_ID"]))
-        running.callback(context.try_shutdown)
-        robot = rclpy.create_node("witness", context=context)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(robot)
+        robot, executor = running.enter_context(witness(variables))
         for name in names:
             robot.create_subscription(
                 Image, f"/{name}/spda_sam/instances", lambda _, name=name: seen.update([name]), 10
             )
-        nodes = []
-        for own in of_each:
-            nodes.append(subprocess.Popen([*command, *own], env=variables, stderr=subprocess.DEVNULL))
-            running.callback(nodes[-1].wait)
-            running.callback(nodes[-1].terminate)
+        nodes = [running.enter_context(segment_node(variables, parameters, *own)) for own in of_each]
         for name in names:
             running.callback(CameraProcess(variables, f"/{name}").kill)
 
-        def spin_once() -> None:
-            ended = [node.returncode for node in nodes if node.poll() is not None]
-            if ended:
-                raise RuntimeError(f"a node ended with exit code {ended[0]}")
-            executor.spin_once(timeout_sec=0.1)
-
         began = time.monotonic()
         while min(seen[name] for name in names) < WARM_UP:
-            spin_once()
+            spin_once(executor, nodes)
             if time.monotonic() - began > PATIENCE_S:
                 raise RuntimeError(f"within {PATIENCE_S:g} s only {dict(seen)} results")
         before, began = Counter(seen), time.monotonic()
         while time.monotonic() - began < seconds:
-            spin_once()
+            spin_once(executor, nodes)
         took_s = time.monotonic() - began
         rates = [(seen[name] - before[name]) / took_s for name in names]
         resident = sum(megabytes(status_of(node.pid)["VmRSS"]) for node in nodes)

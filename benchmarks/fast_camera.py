@@ -6,21 +6,17 @@ python -m benchmarks.fast_camera
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from itertools import product
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from benchmarks.soak import CameraProcess
+from benchmarks.witness import segment_node, spin_once, witness
 from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_ros.demo.__main__ import environment
 
@@ -46,16 +42,10 @@ def measure(size_hw: tuple[int, int], rate_hz: float, seconds: float, parameters
         RuntimeError: the node ended, or there were no results in time.
     """
     variables = environment()
-    command = [sys.executable, "-m", "spda_sam_ros.node", "--ros-args", *(t for p in parameters for t in ("-p", p))]
     ages_ms: list[float] = []
     said: list[dict[str, int]] = []
     with ExitStack() as running:
-        context = Context()
-        rclpy.init(context=context, domain_id=int(variables["ROS_DOMAIN_ID"]))
-        running.callback(context.try_shutdown)
-        robot = rclpy.create_node("witness", context=context)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(robot)
+        robot, executor = running.enter_context(witness(variables))
 
         def arrived(message: Image) -> None:
             ages_ms.append((robot.get_clock().now().nanoseconds - stamp_to_ns(message.header.stamp)) / 1e6)
@@ -67,28 +57,21 @@ def measure(size_hw: tuple[int, int], rate_hz: float, seconds: float, parameters
 
         robot.create_subscription(Image, "/spda_sam/instances", arrived, 10)
         robot.create_subscription(DiagnosticArray, "/diagnostics", told, 10)
-        node = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
-        running.callback(node.wait)
-        running.callback(node.terminate)
+        nodes = [running.enter_context(segment_node(variables, parameters))]
         camera = CameraProcess(variables)
         running.callback(camera.kill)
         camera.tell({"rate_hz": rate_hz, "height": size_hw[0], "width": size_hw[1], "depth": depth})
 
-        def spin_until(end_s: float) -> None:
-            while time.monotonic() < end_s:
-                if node.poll() is not None:
-                    raise RuntimeError(f"the node ended with exit code {node.returncode}")
-                executor.spin_once(timeout_sec=0.1)
-
         began = time.monotonic()
         while len(ages_ms) < WARM_UP:
-            spin_until(time.monotonic() + 0.2)
+            spin_once(executor, nodes)
             if time.monotonic() - began > PATIENCE_S:
                 raise RuntimeError(f"within {PATIENCE_S:g} s only {len(ages_ms)} results")
         ages_ms.clear()
         said.clear()
         began = time.monotonic()
-        spin_until(began + seconds)
+        while time.monotonic() - began < seconds:
+            spin_once(executor, nodes)
     last, first = said[-1], said[0]
     passed = {name: last[name] - first[name] for name in last}
     given = passed["came"] + passed["lost"]

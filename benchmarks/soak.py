@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
-from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile
+from rclpy.node import Node
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from benchmarks.processes import megabytes, status_of
+from benchmarks.witness import spin_once, witness
 from spda_sam_core.messages.fields import stamp_to_ns
 from spda_sam_core.weights.files import write_whole
 from spda_sam_ros.demo.__main__ import environment
@@ -121,8 +120,10 @@ def subscriber(variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]
         process.wait()
 
 
-def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[str, Any]:
-    """Run the node and its camera for minutes.
+def soak(
+    minutes: float, variables: Mapping[str, str], checkpoint: str, robot: Node, executor: SingleThreadedExecutor
+) -> dict[str, Any]:
+    """Run the node and its camera for minutes, while a robot, spun by its executor, hears the masks.
 
     Returns:
         `rss_mb_start` and `threads_start`, after `SETTLED_S` of frames; `rss_mb_end`, `threads_end`; `rss_mb`, at the
@@ -135,29 +136,22 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
     command = [sys.executable, "-m", "benchmarks.soak_node", "--ros-args", "-p", f"checkpoint:={checkpoint}"]
     node = subprocess.Popen(command, env=dict(variables))
     camera = CameraProcess(variables)
-    context, seen, honest = Context(), Seen(), True
+    seen, honest = Seen(), True
 
     def arrived(message: Image) -> None:
         seen.frames += 1
         if honest:
             seen.ages_ms.append((robot.get_clock().now().nanoseconds - stamp_to_ns(message.header.stamp)) / 1e6)
 
-    rclpy.init(context=context, domain_id=int(variables["ROS_DOMAIN_ID"]))
-    robot = rclpy.create_node("soak", context=context)
-    robot.create_subscription(Image, "/spda_sam/instances", arrived, QoSProfile(depth=10))
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(robot)
-
     def spin(seconds: float, bar: tqdm | None = None) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if node.poll() is not None:
-                raise RuntimeError(f"the node ended with exit code {node.returncode}")
             before = time.monotonic()
-            executor.spin_once(timeout_sec=min(left, 0.1))
+            spin_once(executor, [node], min(left, 0.1))
             if bar is not None:
                 bar.update(time.monotonic() - before)
 
+    robot.create_subscription(Image, "/spda_sam/instances", arrived, 10)
     thrown: dict[str, int] = {}
     held: list[tuple[float, int]] = []
     try:
@@ -206,9 +200,6 @@ def soak(minutes: float, variables: Mapping[str, str], checkpoint: str) -> dict[
         camera.kill()
         node.send_signal(signal.SIGINT)
         exit_code = node.wait(60)
-        executor.shutdown()
-        robot.destroy_node()
-        context.try_shutdown()
     return {
         "minutes": minutes,
         "rss_mb_start": round(held[0][0], 1),
@@ -244,7 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
         **environment(),
         "PYTHONPATH": os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH")))),
     }
-    figures = soak(options.minutes, variables, options.checkpoint)
+    with witness(variables) as (robot, executor):
+        figures = soak(options.minutes, variables, options.checkpoint, robot, executor)
     text = json.dumps(figures)
     print(text)
     if options.json is not None:

@@ -33,6 +33,7 @@ from spda_sam_core.survey.overlay_video import OverlayVideo
 from training.world.frame import RenderedFrame, Survey
 from training.world.scene import CLASS_NAMES
 from training.world.sequence import STEP_M
+from training.world.shade import pixel_rays
 
 FIRST_SEED = 700
 """Of the dives; no data set has them."""
@@ -107,32 +108,29 @@ def measure(
         votes = _votes(Path(folder), frames)
     areas, seen = _true_areas(frames, camera)
     things = {number for number, count in seen.items() if count >= LEAST_FRAMES}
-    counted = facts_of(dive, "dive", lambda *_: "").counted
+    facts = facts_of(dive, "dive", lambda *_: "")
     shown: dict[int, float | None] = {}
-    for finding in sorted(counted, key=lambda f: -f.frames):
+    for finding in sorted(facts.counted, key=lambda f: -f.frames):
         best = votes[finding.number].most_common(1)
         if best and best[0][1] * 2 > finding.frames and best[0][0] in things:
             shown.setdefault(best[0][0], finding.area_m2)
     errors = [area / areas[k] - 1 for k, area in shown.items() if area is not None and areas.get(k)]
     number: Counter[int] = Counter()
     cover = {}
-    sections = sections_of(dive.strip)
-    for section in sections:
+    for section in sections_of(dive.strip):
         cover[section.piece, number[section.piece]] = section.covered
         number[section.piece] += 1
-    way = sum(p.length for p in dive.strip.pieces) / (step_m * (len(frames) - len(dive.strip.pieces)))
-    one_piece = len(dive.strip.pieces) == 1
-    seen_m2 = sum(section.seen for section in sections) / hull_m2 if one_piece else None
+    way = facts.way / (step_m * (len(frames) - facts.pieces))
+    of_hull = facts.seen / hull_m2 if facts.pieces == 1 else None
     share = timed.seconds / seconds
-    return Numbers(len(things), len(counted), len(shown), errors, cover, len(dive.strip.pieces), way, seen_m2, share)
+    return Numbers(len(things), len(facts.counted), len(shown), errors, cover, facts.pieces, way, of_hull, share)
 
 
 def hull_cells(survey: Survey, index: int, frame: RenderedFrame) -> NDArray[np.int64]:
     """(N, 2) int64 cells of `CELL_M` of the plate's (u, v) that a frame shows."""
-    pose, matrix = survey.pose(index), frame.camera_matrix
-    y, x = np.nonzero(np.isfinite(frame.depth_m))
-    rays = np.stack([(x - matrix[0, 2]) / matrix[0, 0], (y - matrix[1, 2]) / matrix[1, 1], np.ones(len(x))], axis=1)
-    points = pose.position + frame.depth_m[y, x, None] * rays @ pose.rotation.T
+    pose, depth_m = survey.pose(index), frame.depth_m.reshape(-1, 1)
+    points = pose.position + depth_m * pixel_rays(pose, frame.camera_matrix, frame.label.shape)
+    points = points[np.isfinite(depth_m[:, 0])]
     cells: NDArray[np.int64] = np.unique(np.floor(points[:, :2] / CELL_M).astype(np.int64), axis=0)
     return cells
 

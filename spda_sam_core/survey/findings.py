@@ -169,24 +169,25 @@ class Findings:
         taken = {finding.number for finding in here}
         told = []
         for view in views:
-            finding = self._of_track.get(view.track)
+            finding, look = self._of_track.get(view.track), None
             if finding is None:
-                finding = self._returned(view, taken, rgb) or self._went_on(view, taken, rgb) or self._begin(view, rgb)
+                look = look_of(rgb, view.box_xyxy)
+                finding = self._returned(view, taken, look) or self._went_on(view, taken, look)
+                finding = finding or self._begin(view, look)
                 self._of_track[view.track] = finding
                 taken.add(finding.number)
             finding.see(view)
             best = finding.is_best(view)
             if best:
-                finding.best, finding.look = view, look_of(rgb, view.box_xyxy)
+                finding.best, finding.look = view, look_of(rgb, view.box_xyxy) if look is None else look
             told.append((view, finding, best))
         return told
 
-    def _returned(self, view: View, taken: set[int], rgb: NDArray[np.uint8]) -> Finding | None:
+    def _returned(self, view: View, taken: set[int], look: NDArray[np.float32]) -> Finding | None:
         """The finding that lies where this view lies; the nearest of those.
 
         One of another class is the same thing under another name where it is as large and of that look.
         """
-        look = look_of(rgb, view.box_xyxy)
         found: tuple[float, Finding] | None = None
         for finding in self.all:
             last = finding.last
@@ -194,14 +195,14 @@ class Findings:
                 continue
             away = float(np.hypot(view.place[0] - last.place[0], view.place[1] - last.place[1]))
             allowed = _NEAR * max(view.extent, last.extent) + _DRIFT * (view.way - last.way)
-            named_alike = finding.class_name == view.class_name or _as_large_and_alike(finding, view, look)
-            if away <= allowed and named_alike and (found is None or away < found[0]):
+            if away > allowed or (found is not None and away >= found[0]):
+                continue
+            if finding.class_name == view.class_name or _as_large_and_alike(finding, view, look):
                 found = away, finding
         return found[1] if found else None
 
-    def _went_on(self, view: View, taken: set[int], rgb: NDArray[np.uint8]) -> Finding | None:
+    def _went_on(self, view: View, taken: set[int], look: NDArray[np.float32]) -> Finding | None:
         """The one finding that was here a moment ago, before the motion was lost, as large and of that look."""
-        look = look_of(rgb, view.box_xyxy)
         found = [
             f
             for f in self.all
@@ -213,8 +214,7 @@ class Findings:
         ]
         return found[0] if len(found) == 1 else None
 
-    def _begin(self, view: View, rgb: NDArray[np.uint8]) -> Finding:
-        look = look_of(rgb, view.box_xyxy)
+    def _begin(self, view: View, look: NDArray[np.float32]) -> Finding:
         finding = Finding(len(self.all) + 1, view, view, view, look)
         for other in self.all:
             # at another place of the same piece it is another thing

@@ -103,7 +103,7 @@ class World:
             Light, depth and instances.
         """
         height, width = size_hw
-        rays = _pixel_rays(pose, matrix, size_hw)
+        rays = pixel_rays(pose, matrix, size_hw)
         origins = np.broadcast_to(pose.position.astype(np.float32), rays.shape).copy()
         face_of_pixel = self.embree.run(origins, rays.astype(np.float32), output=True)["primID"]
         seen = np.flatnonzero(face_of_pixel >= 0)
@@ -266,7 +266,7 @@ def _range(values: FloatArray) -> tuple[float, float]:
     return float(values.min()) - 0.02, float(values.max()) + 0.02
 
 
-def _pixel_rays(pose: Pose, matrix: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+def pixel_rays(pose: Pose, matrix: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     """World rays (H*W, 3) through pixel centres, of length 1 along the optical axis."""
     height, width = size_hw
     x = ((np.arange(width) - matrix[0, 2]) / matrix[0, 0])[None, :, None]
