@@ -10,7 +10,6 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.mask_rcnn import build_mask_rcnn
-from spda_sam_core.config import load_model_config
 from spda_sam_core.network.layers import NormaliseImage
 from training.data.batches import Batch, TrainingBatches
 from training.data.dataset import CocoRgbdDataset
@@ -38,7 +37,7 @@ class MaskRcnnTrainer:
         self.config, self.device = config, device
         self.precision = precision_of(config.precision, device)
         self.pictures = pictures
-        self.model_config = load_model_config(config.model, class_names=pictures.class_names)
+        self.model_config = config.model_config(pictures.class_names)
         torch.manual_seed(config.seed)
         network = build_mask_rcnn(self.model_config)
         load_imagenet(network.backbone.encoder, self.model_config.encoder)

@@ -19,7 +19,6 @@ from benchmarks.mask_rcnn import SCORE_THRESHOLD, MaskRcnn, evaluate_mask_rcnn
 from benchmarks.mask_rcnn_training import MaskRcnnTrainer, train_mask_rcnn
 from benchmarks.peers_setup import Peer, Setup, load_setup
 from benchmarks.timing import median_ms
-from spda_sam_core.config import load_model_config
 from spda_sam_core.results.instances import Instances
 from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.runtimes.torch_runtime import check_device
@@ -120,7 +119,7 @@ def load_predictor(
     setup: Setup, peer: Peer, class_names: tuple[str, ...], device: torch.device
 ) -> Callable[[Sample], Instances]:
     """A trained network, from a picture to instances."""
-    model_config = load_model_config(setup.config(peer).model, class_names=class_names)
+    model_config = setup.config(peer).model_config(class_names)
     if peer.network == "mask_rcnn":
         mask_rcnn = MaskRcnn.load(_weights(setup, peer), model_config, device)
         return lambda sample: mask_rcnn.predict(sample.rgb)

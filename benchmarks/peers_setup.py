@@ -23,7 +23,8 @@ class Peer:
         name: folder name of its run.
         title: what the table calls it.
         network: SPDA-SAM, or torchvision's Mask R-CNN.
-        model: fields of `ModelConfig` that differ from the base run's model; of SPDA-SAM only.
+        model: fields of `ModelConfig` that differ from the base run's model, of SPDA-SAM only; its size is that of
+            `train`.
         train: fields of `TrainConfig` that differ from the base run.
     """
 
@@ -36,6 +37,8 @@ class Peer:
     def __post_init__(self) -> None:
         if self.model and self.network != "spda_sam":
             raise ValueError(f"model {dict(self.model)} is read by spda_sam only, not by {self.network}: leave it out")
+        if "input_size" in self.model:
+            raise ValueError(f"peer {self.name}: input_size is no key of model here: give it as one of train")
 
 
 @settings

@@ -37,7 +37,7 @@ class Row:
         title: what the table calls it.
         seeds: number of runs, with seeds 0, 1, ...
         against: name of the row whose runs of the same seeds its gain is taken over.
-        model: fields of `ModelConfig` that differ from the base run's model.
+        model: fields of `ModelConfig` that differ from the base run's model; its size is that of `train`.
         train: fields of `TrainConfig` that differ from the base run.
     """
 
@@ -51,6 +51,8 @@ class Row:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"seeds {self.seeds} must be at least 1")
+        if "input_size" in self.model:
+            raise ValueError(f"row {self.name}: input_size is no key of model here: give it as one of train")
 
 
 @settings

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 from torchvision.ops import roi_align
 
 from benchmarks.mask_rcnn import MaskRcnn, to_instances
@@ -60,11 +59,9 @@ def pictures(tmp_path: Path) -> CocoRgbdDataset:
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
-    model = yaml.safe_load((REPOSITORY / "config/model/ablation.yaml").read_text(encoding="utf-8"))
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump({**model, "input_size": SIZE}), encoding="utf-8")
     return dataclasses.replace(
         load_train_config(REPOSITORY / "config/train/peers.yaml"),
-        model=str(tmp_path / "model.yaml"),
+        input_size=SIZE,
         output=str(tmp_path / "run"),
         steps=3,
         warmup_steps=1,

@@ -146,16 +146,28 @@ def test_fine_tuning_from_another_encoder_is_refused(config: TrainConfig, datase
         take_fitting_weights(build_network(load_model_config("sam_vit_b", class_names=("anode", "object"))), "tiny")
 
 
-@pytest.mark.parametrize("name", ["tiny", "ablation", "fine_tune", "fine_tune_sam", "sea", "tiny_mixture"])
+@pytest.mark.parametrize("name", ["tiny", "ablation", "peers", "fine_tune", "fine_tune_sam", "sea", "tiny_mixture"])
 def test_the_shipped_recipes_name_a_model_and_data_that_are_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     recipe = load_train_config(f"config/train/{name}.yaml")
-    load_model_config(recipe.model, class_names=("anode", "object"))
+    recipe.model_config(("anode", "object"))
     sets = [(recipe.data, "train")] if isinstance(recipe.data, str) else [(s.data, s.split) for s in recipe.data]
     for data, split in sets:
         split_files(Path(data), split)
     if recipe.classes is not None:
         load_vocabulary(recipe.classes)
+
+
+def test_a_leg_at_another_size_is_begun_with_by_one_at_the_models_own(
+    config: TrainConfig, dataset: CocoRgbdDataset
+) -> None:
+    short = dataclasses.replace(config, steps=1, warmup_steps=0, decay_steps=0, input_size=64)
+    first = train(new_trainer(short, dataset))
+    assert load_checkpoint(first)[1].config.input_size == 64
+    last = new_trainer(dataclasses.replace(config, init_from=str(first), output=config.output + "-last"), dataset)
+    assert last.model.config.input_size == SIZE
+    begun = load_checkpoint(first)[0].state_dict()
+    assert all(torch.equal(weight, begun[name]) for name, weight in last.model.state_dict().items())
 
 
 def test_a_loss_that_is_not_finite_stops_training(config: TrainConfig, dataset: CocoRgbdDataset) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from spda_sam_core.config import load_model_config
+from spda_sam_core.config import ModelConfig, load_model_config
 from spda_sam_core.settings import load_settings, settings
 from spda_sam_core.weights.files import write_whole
 from training.data.augment import AugmentConfig
@@ -33,6 +33,8 @@ class TrainConfig:
     Attributes:
         data: YAML of the data set, with splits "train" and "val"; or a list of sets to learn from together.
         model: preset, or YAML of the model.
+        input_size: side in pixels of the square input that the run learns and exports at; null: the model's. Most of a
+            training at a smaller size, then a leg at the model's own that begins with it, saves time.
         output: folder for checkpoints, TensorBoard and the finished model.
         seed: seed of initial weights, order and augmentation.
         steps: number of batches.
@@ -62,6 +64,7 @@ class TrainConfig:
     data: str | tuple[DataShare, ...]
     model: str
     output: str
+    input_size: int | None = None
     seed: int = 0
     steps: int = 4000
     batch_size: int = 8
@@ -120,6 +123,11 @@ class TrainConfig:
             if self.augment.copy_paste and not any(share.lends for share in self.data):
                 raise ValueError(f"augment.copy_paste {self.augment.copy_paste}: no set of data lends things to paste")
         check_schedule(self.learning_rate, self.warmup_steps, self.decay_steps, self.steps)
+
+    def model_config(self, class_names: Sequence[str]) -> ModelConfig:
+        """The model that the run trains, with the classes of its data; raises what `load_model_config` raises."""
+        changes = {} if self.input_size is None else {"input_size": self.input_size}
+        return load_model_config(self.model, class_names=class_names, changes=changes)
 
     @property
     def data_set(self) -> str:

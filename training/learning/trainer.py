@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from spda_sam_core.config import load_model_config
 from spda_sam_core.network.encoders.efficientnet_lite import EfficientNetLiteEncoder
 from spda_sam_core.network.network import SpdaSamNetwork, build_network
 from spda_sam_core.runtimes.torch_runtime import TorchRuntime
@@ -70,7 +69,7 @@ class Trainer:
         check_training(self.mixture)
         check_validation(self.validation, class_names)
         self.share = share_of_batch(config.batch_size, config.accumulate)
-        model_config = load_model_config(config.model, class_names=class_names)
+        model_config = config.model_config(class_names)
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.precision = precision_of(config.precision, device)
