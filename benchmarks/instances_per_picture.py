@@ -1,6 +1,7 @@
 """AP and time of checkpoints over K and L: how many proposals pass 1 draws, and how many masks pass 2 draws again.
 
 python -m benchmarks.instances_per_picture tiny --k 24 40 100 --l 16 24 100
+python -m benchmarks.instances_per_picture sea --data config/data/aquarium.yaml --depth none --k 20 100 --l 16 100
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -19,6 +21,7 @@ from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import load_checkpoint
 from training.data.dataset import open_split
 from training.measuring.measure import evaluate
+from training.measuring.predict import DepthMode
 
 Variant = tuple[str, int, int]
 """Checkpoint, K and L."""
@@ -46,6 +49,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("config/data/rendered.yaml"), help="default: %(default)s")
     parser.add_argument("--split", default="val", help="of the data (default: val)")
     parser.add_argument("--limit", type=int, help="only the first LIMIT pictures")
+    parser.add_argument(
+        "--depth", default="true", choices=get_args(DepthMode), help="what the network gets of it (default: true)"
+    )
     parser.add_argument("--k", nargs="+", type=int, default=[16, 24, 100], help="default: 16 24 100")
     parser.add_argument("--l", nargs="+", type=int, default=[12, 16, 100], help="one for each K (default: 12 16 100)")
     parser.add_argument("--rounds", type=int, default=20, help="pictures that each time is the median of (default: 20)")
@@ -64,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     print("|---|---|---|---|---|---|---|---|")
     first = next(iter(milliseconds.values()))
     for (name, k, drawn), network in networks.items():
-        metrics = evaluate(SpdaSam(TorchRuntime(network)), dataset, "true" if network.config.use_depth else "none")
+        metrics = evaluate(SpdaSam(TorchRuntime(network)), dataset, options.depth)
         ms = milliseconds[name, k, drawn]
         scores = " | ".join(f"{metrics[key]:.1f}" for key in ("mask_ap", "mask_ap_agnostic", "mask_ar100_agnostic"))
         print(f"| {name} | {k} | {drawn} | {scores} | {ms:.0f} | {ms / first:.2f} |", flush=True)

@@ -31,7 +31,7 @@ from training.measuring.predict import coco_results
 
 SCORE_THRESHOLD = 0.001
 """From here up its 300 proposals of each class go through its NMS."""
-SAMPLED_BOXES = 128
+SAMPLED_BOXES = 64
 """Boxes per picture that the heads learn from. torchvision's 512, meant for 800-pixel pictures, make a step twice as
 long on a CPU; half of our pictures have 6 instances or fewer, none more than 13."""
 TEST_PROPOSALS = 300
