@@ -32,8 +32,8 @@ from training.measuring.predict import coco_results
 SCORE_THRESHOLD = 0.001
 """From here up its 300 proposals of each class go through its NMS."""
 SAMPLED_BOXES = 64
-"""Boxes per picture that the heads learn from. torchvision's 512, meant for 800-pixel pictures, make a step twice as
-long on a CPU; half of our pictures have 6 instances or fewer, none more than 13."""
+"""Boxes per picture that the heads learn from. torchvision's 512, meant for 800-pixel pictures, make a step three times
+as long on a CPU; half of our pictures have 6 instances or fewer, none more than 13."""
 TEST_PROPOSALS = 300
 """Proposals per picture that the heads look at, as in Ren et al., "Faster R-CNN", 2015; torchvision's 1000, meant
 for 800-pixel pictures, make a prediction 1.3 times as long on a CPU."""
