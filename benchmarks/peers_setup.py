@@ -8,7 +8,6 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
-from spda_sam_core.config import load_model_config
 from spda_sam_core.settings import changed, load_settings, settings
 from training.learning.train_config import ANY_CLASS, TrainConfig, load_train_config
 
@@ -37,8 +36,6 @@ class Peer:
     def __post_init__(self) -> None:
         if self.model and self.network != "spda_sam":
             raise ValueError(f"model {dict(self.model)} is read by spda_sam only, not by {self.network}: leave it out")
-        if "input_size" in self.model:
-            raise ValueError(f"peer {self.name}: input_size is no key of model here: give it as one of train")
 
 
 @settings
@@ -106,7 +103,7 @@ def load_setup(path: Path, changes: Mapping[str, Any] | None = None) -> Setup:
     setup = changed(load_settings(Setup, path, "comparison"), changes or {}, str(path))
     for peer in setup.peers:
         try:
-            load_model_config(setup.config(peer).model, class_names=ANY_CLASS, changes=peer.model)
+            setup.config(peer).model_config(ANY_CLASS, peer.model)
         except ValueError as error:
             raise ValueError(f"{path}, peer {peer.name}: {error}") from error
     return setup

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from spda_sam_core.config import load_model_config
 from spda_sam_core.runtimes.torch_runtime import check_device
 from spda_sam_core.settings import changed, load_settings, settings
 from spda_sam_core.spda_sam import SpdaSam
@@ -51,8 +50,6 @@ class Row:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"seeds {self.seeds} must be at least 1")
-        if "input_size" in self.model:
-            raise ValueError(f"row {self.name}: input_size is no key of model here: give it as one of train")
 
 
 @settings
@@ -94,8 +91,7 @@ def load_ablation(path: Path) -> Ablation:
     base = load_train_config(ablation.train)
     for row in ablation.rows:
         try:
-            load_model_config(base.model, class_names=ANY_CLASS, changes=row.model)
-            changed(base, row.train, ablation.train)
+            changed(base, row.train, ablation.train).model_config(ANY_CLASS, row.model)
         except ValueError as error:
             raise ValueError(f"{path}, row {row.name}: {error}") from error
     return ablation

@@ -1,23 +1,24 @@
-"""What fine-tuning has learned, without what it has forgotten: weights between those before and those after it.
+r"""What fine-tuning has learned, without what it has forgotten: weights between those before and those after it.
 
-python -m training.interpolate tiny runs/mine/spda_sam_tiny.safetensors --held-back-of mine.yaml --output of.safetensors
+python -m training.interpolate tiny runs/mine/spda_sam_tiny.safetensors --held-back-of mine.yaml \
+    --output both.safetensors
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spda_sam_core.network.network import SpdaSamNetwork
 from spda_sam_core.runtimes.torch_runtime import TorchRuntime
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from training.data.dataset import CocoRgbdDataset
 from training.data.training_data import open_training_data
 from training.learning.run_files import current_commit
 from training.learning.train_config import load_train_config
@@ -34,53 +35,34 @@ sets, is written. Hold back pictures of the old world too. Calibrate the result:
 
 
 @torch.no_grad()
-def interpolate(first: SpdaSamNetwork, second: SpdaSamNetwork, share: float) -> None:
-    """Draw the weights of `first` towards those of `second`.
+def interpolate(
+    network: SpdaSamNetwork, first: Mapping[str, Tensor], second: Mapping[str, Tensor], share: float
+) -> None:
+    """Give a network the weights a share of the way from the first to the second.
 
     Args:
-        first: changed in place; statistics of batch normalisation are weights too.
+        network: changed in place; what is not floating point stays as it is.
+        first: weights by name, not those of `network` itself; statistics of batch normalisation are weights too.
         second: of the same configuration.
         share: of the way, in [0, 1].
     """
-    theirs = second.state_dict()
-    for name, tensor in first.state_dict().items():
+    for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
-            tensor.lerp_(theirs[name], share)
+            torch.lerp(first[name], second[name], share, out=tensor)
 
 
-def measure_shares(
-    first: str, second: str, shares: Sequence[float], validation: Mapping[str, CocoRgbdDataset]
-) -> dict[float, dict[str, Any]]:
-    """What `training.learning.validation.validate` says of each share of the way.
-
-    Raises:
-        CheckpointError: as `load_checkpoint`.
-        ValueError: checkpoints of different models.
-    """
-    metrics = {}
-    for share in shares:
-        network, _ = between(first, second, share)
-        metrics[share] = validate(SpdaSam(TorchRuntime(network)), validation)
-        print(f"{share:5.2f}  {_line(metrics[share])}", flush=True)
-    return metrics
-
-
-def between(first: str, second: str, share: float) -> tuple[SpdaSamNetwork, CheckpointInfo]:
-    """The model a share of the way, and what is known of the second checkpoint; raises as `measure_shares`."""
-    network, info = load_checkpoint(first)
-    target, target_info = load_checkpoint(second)
+def check_same_model(first: CheckpointInfo, second: CheckpointInfo) -> None:
+    """Raises ValueError for checkpoints of different models."""
     differing = [
         field.name
-        for field in dataclasses.fields(info.config)
-        if getattr(info.config, field.name) != getattr(target_info.config, field.name)
+        for field in dataclasses.fields(first.config)
+        if getattr(first.config, field.name) != getattr(second.config, field.name)
     ]
     if differing:
         raise ValueError(
-            f"{second} differs from {first} in {', '.join(differing)}: give two checkpoints of one model, of which the "
-            "second began with the first"
+            f"{second.path} differs from {first.path} in {', '.join(differing)}: give two checkpoints of one model, of "
+            "which the second began with the first"
         )
-    interpolate(network, target, share)
-    return network, target_info
 
 
 def _line(metrics: Mapping[str, Any]) -> str:
@@ -108,18 +90,27 @@ def main(arguments: list[str] | None = None) -> None:
     outside = [share for share in options.shares if not 0 <= share <= 1]
     if outside:
         parser.error(f"--shares {outside[0]} must lie in [0, 1]: 0 is the first checkpoint, 1 the second")
+    network, before = load_checkpoint(options.first)
+    target, after = load_checkpoint(options.second)
+    check_same_model(before, after)
+    first, second = ({name: tensor.clone() for name, tensor in each.state_dict().items()} for each in (network, target))
     validation = open_training_data(load_train_config(options.held_back_of)).validation
-    metrics = measure_shares(options.first, options.second, options.shares, validation)
+    metrics = {}
+    for share in options.shares:
+        interpolate(network, first, second, share)
+        metrics[share] = validate(SpdaSam(TorchRuntime(network)), validation)
+        print(f"{share:5.2f}  {_line(metrics[share])}", flush=True)
     best = max(metrics, key=lambda share: metrics[share]["mask_ap"])
-    network, info = between(options.first, options.second, best)
-    before = load_checkpoint(options.first)[1]
-    origin = {"first": before.sha256, "second": info.sha256, "share": best}
-    terms = sorted({*before.terms, *info.terms})
-    kept = {
-        key: value for key, value in info.metadata.items() if key not in ("calibration", "thresholds", "calibrated_on")
+    interpolate(network, first, second, best)
+    fitted = ("calibration", "thresholds", "calibrated_on")  # to the scores of the second
+    metadata = {
+        **{key: value for key, value in after.metadata.items() if key not in fitted},
+        "metrics": metrics[best],
+        "interpolated": {"first": before.sha256, "second": after.sha256, "share": best},
+        "terms": sorted({*before.terms, *after.terms}),
+        "commit": current_commit(),
     }
-    metadata = {**kept, "metrics": metrics[best], "interpolated": origin, "terms": terms, "commit": current_commit()}
-    save_checkpoint(options.output, network, metadata, base=info.base)
+    save_checkpoint(options.output, network, metadata, base=after.base)
     print(f"{options.output}: {best:g} of the way; calibrate it before use")
 
 

@@ -124,10 +124,21 @@ class TrainConfig:
                 raise ValueError(f"augment.copy_paste {self.augment.copy_paste}: no set of data lends things to paste")
         check_schedule(self.learning_rate, self.warmup_steps, self.decay_steps, self.steps)
 
-    def model_config(self, class_names: Sequence[str]) -> ModelConfig:
-        """The model that the run trains, with the classes of its data; raises what `load_model_config` raises."""
-        changes = {} if self.input_size is None else {"input_size": self.input_size}
-        return load_model_config(self.model, class_names=class_names, changes=changes)
+    def model_config(self, class_names: Sequence[str], changes: Mapping[str, Any] | None = None) -> ModelConfig:
+        """The model that the run trains, or a variant of it.
+
+        Args:
+            class_names: of the data.
+            changes: fields that differ; `input_size` is the run's own.
+
+        Raises:
+            FileNotFoundError: as `load_model_config`.
+            ValueError: as there, or `input_size` among the changes.
+        """
+        if changes and "input_size" in changes:
+            raise ValueError("input_size is no key of model here: give it as one of train")
+        size = {} if self.input_size is None else {"input_size": self.input_size}
+        return load_model_config(self.model, class_names=class_names, changes={**(changes or {}), **size})
 
     @property
     def data_set(self) -> str:
