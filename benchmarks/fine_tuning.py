@@ -17,11 +17,11 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.runtimes.torch_runtime import check_device
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_whole
 from training.data.dataset import CocoRgbdDataset, open_split
+from training.learning.machine_options import add_machine_options, prepare_machine
 from training.learning.run_files import current_commit
 from training.learning.train_config import TrainConfig, load_train_config
 from training.measuring.measure import evaluate
@@ -124,13 +124,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="YAML of a data set with the splits train and val")
     parser.add_argument("--pictures", nargs="+", type=int, default=[10, 25, 50, 100], help="default: 10 25 50 100")
     parser.add_argument("--output", default="runs/fine_tuning", help="folder of the runs (default: %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: 1)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
+    add_machine_options(parser)
     options = parser.parse_args(arguments)
-    keep_freed_memory()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    prepare_machine(options)
     config = dataclasses.replace(load_train_config(options.config), data=options.data, output=options.output)
     splits = {name: open_split(options.data, name) for name in ("train", "val")}
     device = check_device(options.device)

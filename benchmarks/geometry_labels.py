@@ -13,8 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,14 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from spda_sam_core.depth.normalisation import normalise_inverse_depth
 from spda_sam_core.picture_file import write_picture
-from spda_sam_core.runtimes.memory import keep_freed_memory
+from spda_sam_core.settings import changed
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_whole
-from training.data.coco_file import index, to_rle
+from training.data.coco_file import by_picture, index, to_rle
 from training.data.dataset import CocoRgbdDataset, open_split
+from training.learning.machine_options import add_machine_options, prepare_machine
 from training.learning.train_config import TrainConfig, load_train_config, write_model
 from training.learning.trainer import Trainer
 from training.measuring.measure import evaluate
@@ -61,9 +62,7 @@ def geometry_picture(inverse_depth: NDArray[np.float32], size_hw: tuple[int, int
         (H, W, 3) uint8: nearness; and x and y of the unit normal against the ray to the pixel, -1..1 as 0..255.
     """
     near = cv2.resize(inverse_depth, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
-    near = cv2.GaussianBlur(near, (0, 0), _SMOOTH_PX)
-    low, high = np.percentile(near, (2, 98))
-    near = np.clip((near - low) / max(high - low, 0.01), 0, 1)
+    near = normalise_inverse_depth(cv2.GaussianBlur(near, (0, 0), _SMOOTH_PX)).inverse_depth
     depth = 1 / (1 / _FAR_OVER_NEAR + (1 - 1 / _FAR_OVER_NEAR) * near)
     slope_y, slope_x = np.gradient(depth)
     focal_px = _FOCAL_OVER_WIDTH * size_hw[1]
@@ -73,9 +72,9 @@ def geometry_picture(inverse_depth: NDArray[np.float32], size_hw: tuple[int, int
     return (picture * 255).astype(np.uint8)
 
 
-def of_classes(document: Document, wanted: Callable[[str], bool]) -> Document:
+def of_classes(document: Document, names: Collection[str]) -> Document:
     """The things of some classes as things of one, "object", and the pictures that show any."""
-    categories = {category["id"] for category in document["categories"] if wanted(category["name"])}
+    categories = {category["id"] for category in document["categories"] if category["name"] in names}
     annotations = [{**a, "category_id": 1} for a in document["annotations"] if a["category_id"] in categories]
     shown = {annotation["image_id"] for annotation in annotations}
     return {
@@ -96,17 +95,17 @@ def with_proposals(document: Document, results: Sequence[Mapping[str, Any]], top
     Returns:
         The document with further annotations behind its own.
     """
-    labels, proposals = _by_picture(document["annotations"]), _by_picture(results)
-    number = max(annotation["id"] for annotation in document["annotations"])
+    labels, proposals = by_picture(document["annotations"]), by_picture(results)
+    last_id = max(annotation["id"] for annotation in document["annotations"])
     added: list[dict[str, Any]] = []
     for image in document["images"]:
         size_hw = image["height"], image["width"]
+        largest_px = _LARGEST_SHARE * size_hw[0] * size_hw[1]
         there = [to_rle(label["segmentation"], size_hw) for label in labels[image["id"]]]
         last = len(there) + top
         for result in sorted(proposals[image["id"]], key=lambda result: -result["score"]):
             rle = result["segmentation"]
-            area = float(coco_mask.area(rle))
-            if len(there) == last or not _SMALLEST_PX <= area <= _LARGEST_SHARE * size_hw[0] * size_hw[1]:
+            if len(there) == last or not _SMALLEST_PX <= coco_mask.area(rle) <= largest_px:
                 continue
             if there:
                 # with "crowd" pycocotools gives the share of the first one's area
@@ -114,18 +113,15 @@ def with_proposals(document: Document, results: Sequence[Mapping[str, Any]], top
                 if float(np.max(shares)) > SAME:
                     continue
             there.append(rle)
-            number += 1
-            box = [float(x) for x in coco_mask.toBbox(rle)]
-            own = {"id": number, "image_id": image["id"], "category_id": 1, "iscrowd": 0}
-            added.append({**own, "segmentation": rle, "area": area, "bbox": box})
+            added.append({**result, "id": last_id + len(added) + 1, "category_id": 1})
     return {**document, "annotations": [*document["annotations"], *added]}
 
 
 def things_met(hidden: Document, added: Sequence[Mapping[str, Any]]) -> int:
     """How many things of a document one of the added labels meets, at mask IoU 0.5."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in hidden["images"]}
-    things, met = _by_picture(hidden["annotations"]), 0
-    for image_id, labels in _by_picture(added).items():
+    things, met = by_picture(hidden["annotations"]), 0
+    for image_id, labels in by_picture(added).items():
         true = [to_rle(thing["segmentation"], sizes[image_id]) for thing in things[image_id]]
         if true:
             overlaps = coco_mask.iou([label["segmentation"] for label in labels], true, [0] * len(true))
@@ -133,11 +129,20 @@ def things_met(hidden: Document, added: Sequence[Mapping[str, Any]]) -> int:
     return met
 
 
-def _by_picture(entries: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
-    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for entry in entries:
-        found[entry["image_id"]].append(entry)
-    return found
+def begin_or_go_on(file: Path, asked: Mapping[str, Any]) -> None:
+    """Keep the options of the first call in a folder.
+
+    Raises:
+        ValueError: a later call has others: what is there was not made with them.
+    """
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, (json.dumps(asked, indent=2) + "\n").encode())
+        return
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    differing = [f"{key} {kept[key]!r}, not {value!r}" for key, value in asked.items() if kept[key] != value]
+    if differing:
+        raise ValueError(f"{file.parent} was begun with {'; '.join(differing)}: give another --output")
 
 
 def draw_geometry(pictures: CocoRgbdDataset, estimator: SpdaSam, folder: Path) -> CocoRgbdDataset:
@@ -179,29 +184,28 @@ def main(arguments: list[str] | None = None) -> None:
         "--known", default="trash_", help="what the names of known classes begin with (default: trash_)"
     )
     parser.add_argument("--top", type=int, default=1, help="further labels in a picture, at most (default: 1)")
+    parser.add_argument("--output", help="folder of the runs, in place of the configuration's")
     parser.add_argument("--depth-estimator", help="Depth Anything V2, .pth file or folder (default: tiny's own)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: 1)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
+    add_machine_options(parser)
     options = parser.parse_args(arguments)
-    keep_freed_memory()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    config = load_train_config(options.config)
+    prepare_machine(options)
+    given = {} if options.output is None else {"output": options.output}
+    config = changed(load_train_config(options.config), given, str(options.config))
     output = Path(config.output)
-
-    def known(name: str) -> bool:
-        return bool(name.startswith(options.known))
-
+    asked = {key: getattr(options, key) for key in ("split", "test", "known", "top", "depth_estimator")}
+    begin_or_go_on(output / "options.json", asked)
     source, target = (open_split(config.data_set, split) for split in (options.split, options.test))
+    known = {name for name in source.class_names if name.startswith(options.known)}
 
     def pictures(document: Document) -> CocoRgbdDataset:
         return CocoRgbdDataset(source.root, index(document), images=source.images.relative_to(source.root), depth=None)
 
     labels = of_classes(source.coco.dataset, known)
-    hidden = of_classes(source.coco.dataset, lambda name: not known(name))
-    wanted = of_classes(target.coco.dataset, lambda name: not known(name))
-    if not labels["images"] or not wanted["images"]:
+    shown = {image["id"] for image in labels["images"]}
+    in_shown = [a for a in source.coco.dataset["annotations"] if a["image_id"] in shown]
+    hidden = of_classes({**source.coco.dataset, "annotations": in_shown}, {*source.class_names} - known)
+    wanted = of_classes(target.coco.dataset, {*target.class_names} - known)
+    if not shown or not wanted["images"]:
         names = ", ".join(source.class_names)
         parser.error(f"--known {options.known}: needs some of the classes, not all, to begin so: {names}")
     unknown = pictures(wanted)
@@ -215,10 +219,8 @@ def main(arguments: list[str] | None = None) -> None:
         write_whole(file, json.dumps(more).encode())
     more = json.loads(file.read_text(encoding="utf-8"))
     added = more["annotations"][len(labels["annotations"]) :]
-    shown = {image["id"] for image in labels["images"]}
-    things = sum(annotation["image_id"] in shown for annotation in hidden["annotations"])
     print(f"{len(added)} labels added to {len(shown)} pictures")
-    print(f"they are on {things_met(hidden, added)} of {things} things of classes not known")
+    print(f"they are on {things_met(hidden, added)} of {len(hidden['annotations'])} things of classes not known")
     print("| learned with | masks, AR@10 / AR@100 | boxes, AR@10 / AR@100 |\n|---|---|---|")
     for name, document in {"known things": labels, "and proposals": more}.items():
         model = learn(config, name.replace(" ", "_"), pictures(document), options.device, options.workers)

@@ -20,12 +20,12 @@ from benchmarks.mask_rcnn_training import MaskRcnnTrainer, train_mask_rcnn
 from benchmarks.peers_setup import Peer, Setup, load_setup
 from benchmarks.timing import median_ms
 from spda_sam_core.results.instances import Instances
-from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.runtimes.torch_runtime import check_device
 from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_whole
 from spda_sam_core.weights.tensor_files import write_safetensors
 from training.data.dataset import CocoRgbdDataset, Sample, open_split
+from training.learning.machine_options import add_machine_options, prepare_machine
 from training.learning.run_files import current_commit
 from training.learning.train_config import load_train_config, write_model
 from training.measuring.measure import evaluate
@@ -179,13 +179,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", help="folder of the runs, in place of the configuration's")
     parser.add_argument("--limit", type=int, help="measure on the first LIMIT pictures only")
     parser.add_argument("--rounds", type=int, default=21, help="pictures to time on, the first warms up (default: 21)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: 1)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
+    add_machine_options(parser)
     options = parser.parse_args(arguments)
-    keep_freed_memory()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    prepare_machine(options)
     given = {key: getattr(options, key) for key in ("pictures", "output") if getattr(options, key) is not None}
     setup = load_setup(options.config, given)
     names = [peer.name for peer in setup.peers]

@@ -21,6 +21,7 @@ from spda_sam_core.spda_sam import SpdaSam
 from spda_sam_core.weights.files import write_whole
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.dataset import CocoRgbdDataset, open_split
+from training.learning.machine_options import add_machine_options, prepare_machine
 from training.learning.train_config import ANY_CLASS, TrainConfig, load_train_config, write_model
 from training.learning.trainer import Trainer
 from training.measuring.measure import evaluate
@@ -182,12 +183,9 @@ def main(arguments: list[str] | None = None) -> None:
         description=main.__doc__, epilog="Stop it at any time: the same command goes on where it was."
     )
     parser.add_argument("--config", type=Path, default=Path("config/ablation.yaml"), help="default: %(default)s")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: 1)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
+    add_machine_options(parser)
     options = parser.parse_args(arguments)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    prepare_machine(options)
     ablation = load_ablation(options.config)
     base = load_train_config(ablation.train)
     splits = {

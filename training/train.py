@@ -15,15 +15,14 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
-from spda_sam_core.runtimes.memory import keep_freed_memory
 from spda_sam_core.settings import changed
 from spda_sam_core.weights.official_weights import count_weights
 from training.data.training_data import open_training_data
 from training.learning.board import Board, average_precisions
 from training.learning.distributed import first_decides, is_first, joined_processes, one_after_another, wait_for_all
+from training.learning.machine_options import add_machine_options, prepare_machine
 from training.learning.run_files import enter_folder
 from training.learning.train_config import load_train_config
 from training.learning.trainer import Trainer
@@ -114,15 +113,9 @@ curves and pictures of predictions:
         help="go on from <output>/resume.pt; from that in the configuration's folder, where there is none in --output",
     )
     parser.add_argument("--max-minutes", type=float, help="stop when this time has passed; --resume goes on")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:<n>"
-    )
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches, per GPU (default: 1)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the network (default: all cores)")
+    add_machine_options(parser)
     options = parser.parse_args(arguments)
-    keep_freed_memory()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    prepare_machine(options)
     given = {key: getattr(options, key) for key in ("data", "output") if getattr(options, key) is not None}
     planned = load_train_config(options.config)
     config = changed(planned, given, str(options.config))

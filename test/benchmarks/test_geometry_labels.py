@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks.geometry_labels import geometry_picture, of_classes, things_met, with_proposals
+from benchmarks.geometry_labels import begin_or_go_on, geometry_picture, of_classes, things_met, with_proposals
 from training.data.coco_file import annotation_of_mask
 
 HEIGHT, WIDTH = 40, 60
@@ -45,11 +47,11 @@ def test_some_classes_become_one_and_pictures_without_them_go() -> None:
     both = document(fish=square(0, 0), trash_can=square(20, 20))
     both["images"].append({"id": 8, "file_name": "b.jpg", "height": HEIGHT, "width": WIDTH})
     both["annotations"].append({**annotation_of_mask(square(5, 5), 8, 1), "id": 3})
-    trash = of_classes(both, lambda name: name.startswith("trash_"))
+    trash = of_classes(both, {"trash_can"})
     assert [image["id"] for image in trash["images"]] == [7]
     assert [(a["id"], a["category_id"]) for a in trash["annotations"]] == [(2, 1)]
     assert trash["categories"] == [{"id": 1, "name": "object"}]
-    assert len(of_classes(both, lambda name: name == "fish")["images"]) == 2
+    assert len(of_classes(both, {"fish"})["images"]) == 2
 
 
 def test_the_best_proposals_away_from_labels_and_from_each_other_become_labels() -> None:
@@ -74,3 +76,11 @@ def test_a_thing_is_met_by_a_label_that_covers_most_of_it() -> None:
     hidden = document(fish=square(0, 0), eel=square(20, 20), crab=square(30, 40))
     added = [found(square(1, 1), 0.5), found(square(20, 25), 0.5)]  # IoU 49 / 79 and 24 / 104
     assert things_met(hidden, added) == 1
+
+
+def test_what_other_options_have_made_is_not_taken_for_theirs(tmp_path: Path) -> None:
+    file = tmp_path / "run" / "options.json"
+    begin_or_go_on(file, {"top": 1, "depth_estimator": None})
+    begin_or_go_on(file, {"top": 1, "depth_estimator": None})
+    with pytest.raises(ValueError, match=r"top 1, not 2.*--output"):
+        begin_or_go_on(file, {"top": 2, "depth_estimator": None})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,14 @@ def to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
     if isinstance(segmentation["counts"], list):
         return coco_mask.frPyObjects(segmentation, *size_hw)
     return dict(segmentation)
+
+
+def by_picture(entries: Iterable[Mapping[str, Any]]) -> defaultdict[int, list[Mapping[str, Any]]]:
+    """Annotations or results by `image_id`, in their order."""
+    pictures: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for entry in entries:
+        pictures[entry["image_id"]].append(entry)
+    return pictures
 
 
 def annotation_of_mask(

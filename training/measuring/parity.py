@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
 from spda_sam_core.graph.onnx_file import Precision
+from training.data.coco_file import by_picture
 
 PUBLISHED = 0.3
 """Score from which the node publishes."""
@@ -45,7 +45,7 @@ def parity(reference: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, 
 
     A result near the threshold may be published by one and not by the other; it is matched whatever the other's score.
     """
-    ours, theirs = _by_picture(reference), _by_picture(found)
+    ours, theirs = by_picture(reference), by_picture(found)
     ious: list[float] = []
     differences: list[float] = []
     missed = added = 0
@@ -76,10 +76,3 @@ def verdict(precision: Precision, found: Parity, ap_difference: float) -> str:
     if not abs(ap_difference) <= MOST_AP[precision]:
         beyond.append(f"AP off by more than {MOST_AP[precision]}")
     return ", ".join(beyond) or "ok"
-
-
-def _by_picture(results: Sequence[Mapping[str, Any]]) -> defaultdict[int, list[Mapping[str, Any]]]:
-    pictures: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for result in results:
-        pictures[result["image_id"]].append(result)
-    return pictures
